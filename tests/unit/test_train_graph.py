@@ -1,0 +1,145 @@
+"""One description, two builders: what torch trains is what TensorFlow converts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tools.train.graph import (
+    Checkpoint,
+    Graph,
+    Node,
+    load_checkpoint,
+    multiply_adds,
+    parameter_count,
+    same_padding,
+    save_checkpoint,
+    weight_shapes,
+)
+
+EVERY_OP = Graph(
+    name="every-op",
+    input_shape=(16, 24, 3),
+    nodes=(
+        Node(name="stem", op="conv", inputs=("input",), channels=8, kernel=3, stride=2, activation="relu6"),
+        Node(name="wide", op="conv", inputs=("stem",), channels=8, kernel=5, norm=False, activation="relu"),
+        Node(name="depth", op="depthwise", inputs=("wide",), kernel=3, activation="relu6"),
+        Node(name="sum", op="add", inputs=("stem", "depth"), activation="relu"),
+        Node(name="down", op="depthwise", inputs=("sum",), kernel=5, stride=2, activation="relu6"),
+        Node(name="pool", op="max_pool", inputs=("sum",), kernel=3, stride=2),
+        Node(name="both", op="concat", inputs=("down", "pool")),
+        Node(name="up", op="upsample", inputs=("both",)),
+        Node(name="head", op="conv", inputs=("up",), channels=4, norm=False),
+        Node(name="flat", op="reshape", inputs=("head",), shape=(96, 4)),
+        Node(name="mean", op="mean", inputs=("both",)),
+        Node(name="logits", op="dense", inputs=("mean",), channels=3),
+    ),
+    outputs=("flat", "logits", "up"),
+)
+
+
+def random_weights(graph: Graph, seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    parts = {"kernel": 0, "bias": 1}
+    return {
+        f"{name}/{part}": rng.normal(0, 0.3, shapes[index]).astype(np.float32)
+        for name, shapes in weight_shapes(graph).items()
+        for part, index in parts.items()
+    }
+
+
+def test_torch_and_keras_give_the_same_numbers_for_every_op() -> None:
+    torch = pytest.importorskip("torch", reason="torch is in the train extra only")
+    pytest.importorskip("tensorflow", reason="tensorflow is in the train extra only")
+    from tools.quantize.keras_net import build_keras
+    from tools.train.torch_net import build_torch, folded_weights
+
+    torch.manual_seed(7)
+    net = build_torch(EVERY_OP).to(memory_format=torch.channels_last)
+    rng = np.random.default_rng(7)
+    net.train()
+    for _ in range(3):  # batch norm must hold statistics worth folding
+        net(torch.from_numpy(rng.random((4, 3, 16, 24), np.float32) * 3 - 1))
+    for layer in net.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(layer.weight, 1.0, 0.2)
+            torch.nn.init.normal_(layer.bias, 0.0, 0.2)
+    net.eval()
+    picture = rng.random((1, 16, 24, 3), np.float32)
+
+    with torch.no_grad():
+        trained = [part.numpy() for part in net(torch.from_numpy(picture).permute(0, 3, 1, 2))]
+    converted = [np.asarray(part) for part in build_keras(EVERY_OP, folded_weights(net))(picture)]
+
+    trained[2] = trained[2].transpose(0, 2, 3, 1)
+    for ours, theirs in zip(trained, converted, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+        assert np.ptp(ours) > 0.01  # a dead net would agree with everything
+
+
+def test_shapes_follow_same_padding() -> None:
+    shapes = EVERY_OP.shapes()
+
+    assert shapes["stem"] == (8, 12, 8)
+    assert shapes["both"] == (4, 6, 16)
+    assert shapes["up"] == (8, 12, 16)
+    assert shapes["logits"] == (3,)
+    assert same_padding(64, 3, 2) == (0, 1)
+    assert same_padding(64, 3, 1) == (1, 1)
+    assert same_padding(7, 3, 2) == (1, 1)
+
+
+def test_counts_agree_with_arithmetic_by_hand() -> None:
+    small = Graph(
+        name="small",
+        input_shape=(8, 8, 3),
+        nodes=(
+            Node(name="a", op="conv", inputs=("input",), channels=4, kernel=3, stride=2),
+            Node(name="b", op="depthwise", inputs=("a",), kernel=3),
+            Node(name="m", op="mean", inputs=("b",)),
+            Node(name="d", op="dense", inputs=("m",), channels=2),
+        ),
+        outputs=("d",),
+    )
+
+    assert parameter_count(small) == (3 * 3 * 3 * 4 + 4) + (3 * 3 * 4 + 4) + (4 * 2 + 2)
+    assert multiply_adds(small) == 16 * 3 * 3 * 3 * 4 + 16 * 3 * 3 * 4 + 4 * 2
+
+
+def test_a_checkpoint_survives_the_round_trip(tmp_path: Path) -> None:
+    written = Checkpoint(graph=EVERY_OP, weights=random_weights(EVERY_OP, 1), notes={"seed": 1})
+
+    save_checkpoint(tmp_path / "net.npz", written)
+    read = load_checkpoint(tmp_path / "net.npz")
+
+    assert read.graph == EVERY_OP
+    assert read.notes == {"seed": 1}
+    for name, value in written.weights.items():
+        np.testing.assert_array_equal(read.weights[name], value)
+
+
+def test_a_checkpoint_with_a_wrong_weight_is_refused(tmp_path: Path) -> None:
+    weights = random_weights(EVERY_OP, 1)
+    weights["logits/kernel"] = weights["logits/kernel"][:-1]
+    save_checkpoint(tmp_path / "net.npz", Checkpoint(graph=EVERY_OP, weights=weights, notes={}))
+
+    with pytest.raises(ValueError, match="logits/kernel is"):
+        load_checkpoint(tmp_path / "net.npz")
+
+
+@pytest.mark.parametrize(
+    ("node", "says"),
+    [
+        (Node(name="x", op="mean", inputs=("nowhere",)), "not an earlier node"),
+        (Node(name="stem", op="mean", inputs=("stem",)), "used twice"),
+        (Node(name="x", op="add", inputs=("stem", "input")), "equal shapes"),
+        (Node(name="x", op="concat", inputs=("stem", "input")), "equal heights"),
+        (Node(name="x", op="dense", inputs=("stem",), channels=2), "flat input"),
+        (Node(name="x", op="reshape", inputs=("stem",), shape=(5, 5)), "does not fill"),
+    ],
+)
+def test_an_impossible_net_is_refused_with_its_place(node: Node, says: str) -> None:
+    stem = Node(name="stem", op="conv", inputs=("input",), channels=8, kernel=3, stride=2)
+
+    with pytest.raises(ValueError, match=says):
+        Graph(name="bad", input_shape=(16, 16, 3), nodes=(stem, node), outputs=("stem",))

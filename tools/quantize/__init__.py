@@ -1,0 +1,1 @@
+"""Float checkpoint to full int8 file: convert, check, describe."""

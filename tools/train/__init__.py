@@ -1,0 +1,1 @@
+"""Training: flat scripts that read top to bottom, and the data, degradation and net description that they share."""
