@@ -1,9 +1,9 @@
 """One description of a net, read by every builder: torch trains it, Keras quantises it, the report counts it.
 
-A net is a flat list of nodes in the order in which they run. Shapes are known from the start, (height, width, channels)
-or (channels,), always without the batch, because an int8 file for an Edge TPU has static shapes. Padding is TensorFlow's
-"same" everywhere: on even sizes and stride 2 that is one row and one column at the bottom right, so the converted file
-needs no PAD operator.
+A net is a flat list of nodes in the order in which they run. Shapes are known from the start, (height, width,
+channels) or (channels,), always without the batch, because an int8 file for an Edge TPU has static shapes. Padding is
+TensorFlow's "same" everywhere: on even sizes and stride 2 that is one row and one column at the bottom right, so the
+converted file needs no PAD operator.
 
 The torch builder is `tools.train.torch_net.build_torch`, the Keras one `tools.quantize.keras_net.build_keras`.
 A float checkpoint is one .npz: the graph as JSON, the weights with batch norm folded in TensorFlow's layouts, and what
