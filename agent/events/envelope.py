@@ -37,7 +37,9 @@ class Envelope(msgspec.Struct, Generic[D], frozen=True, kw_only=True, forbid_unk
     subject: Annotated[str, Meta(max_length=32, description="the person it is about")] | UnsetType = UNSET
     datacontenttype: Literal["application/json"]
     dataschema: Annotated[str, Meta(max_length=80, pattern="^urn:maskwatch:")]
-    sequence: Annotated[str, Meta(pattern="^[0-9]{12}$", description="1, 2, 3 ... in each stream, without holes")]
+    sequence: Annotated[
+        str, Meta(max_length=12, pattern="^[0-9]{12}$", description="1, 2, 3 ... in each stream, without holes")
+    ]
     stream: StreamId
     bootid: Annotated[str, Meta(max_length=32, pattern="^[0-9a-f]*$")]
     monoms: Annotated[str, Meta(max_length=20, pattern="^[0-9]+$", description="milliseconds since boot")]

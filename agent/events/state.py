@@ -1,6 +1,6 @@
 """What the other topics carry: status, telemetry, commands with their replies, the collector's acknowledgement."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -82,6 +82,9 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     )
 
 
+ReplyValue = Annotated[str, Meta(max_length=300)] | bool | int | float | None
+
+
 class Reply(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The answer on `reply`."""
 
@@ -89,7 +92,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     id: Annotated[str, Meta(max_length=64)] = ""
     ok: bool
     message: Annotated[str, Meta(max_length=200)] = ""
-    result: Annotated[dict[str, Any], Meta(max_length=40)] = {}
+    result: Annotated[dict[Annotated[str, Meta(max_length=40)], ReplyValue], Meta(max_length=40)] = {}
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
