@@ -12,7 +12,7 @@ from tools.train.graph import INPUT, Activation, Graph, Node, Weights
 
 
 def build_keras(graph: Graph, weights: Weights) -> keras.Model:
-    """Build a graph with its folded weights; takes (1, H, W, C) float 0..1, gives outputs in the graph's order, NHWC."""
+    """Build a graph with its folded weights: (1, H, W, C) float 0..1 in, the graph's outputs in its order, NHWC."""
     entry = keras.Input(graph.input_shape, batch_size=1, name=INPUT)
     known = {INPUT: entry}
     for node in graph.nodes:

@@ -93,7 +93,7 @@ def net(name: str) -> Graph:
     return Graph(name=name, input_shape=(64, 64, 3), nodes=tuple(nodes), outputs=(last,))
 
 
-class Batches(Dataset[tuple[NDArray[np.uint8], NDArray[np.int64]]]):
+class Batches(Dataset[Any]):  # type: ignore[misc]  # mypy runs where torch is not installed
     """Batch i of a run: (batch, 64, 64, 3) uint8 and (batch,) labels, drawn, dressed and degraded."""
 
     def __init__(self, faces: Faces, overlays: Overlays, settings: Settings) -> None:
@@ -149,7 +149,7 @@ def to_input(batch: NDArray[np.uint8] | Tensor) -> Tensor:
     return torch.as_tensor(batch).permute(0, 3, 1, 2).float() / 255
 
 
-@torch.inference_mode()
+@torch.inference_mode()  # type: ignore[untyped-decorator]
 def logits_of(model: nn.Module, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
     model.eval()
     parts = [model(to_input(pictures[start : start + 256]))[0].float() for start in range(0, len(pictures), 256)]
@@ -283,7 +283,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         if field.type is bool:
             parser.add_argument(option, action="store_true")
         else:
-            parser.add_argument(option, type=field.type, default=field.default)  # type: ignore[arg-type]
+            parser.add_argument(option, type=field.type, default=field.default)
     settings = Settings(**vars(parser.parse_args(arguments)))
     return train(smoke(settings) if settings.smoke else settings)
 

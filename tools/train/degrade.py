@@ -270,7 +270,8 @@ def _blend(pixels: Pixels, layer: NDArray[np.uint8], box: Box, rng: Generator) -
     soft = cv2.GaussianBlur(layer, (0, 0), 0.7)
     alpha = soft[..., 3:].astype(np.float32) / 255
     lit = layer[..., :3].astype(np.float32) * light * shade
-    return np.clip(pixels * (1 - alpha) + lit * alpha, 0, 255).astype(np.uint8)
+    blended: Pixels = np.clip(pixels * (1 - alpha) + lit * alpha, 0, 255).astype(np.uint8)
+    return blended
 
 
 def _tile(texture: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -284,7 +285,7 @@ def _skin(pixels: Pixels, box: Box, rng: Generator) -> NDArray[np.float64]:
     x, y = int(box.centre[0]), int(box.y0 + 0.22 * box.height)
     patch = pixels[max(0, y - 2) : y + 3, max(0, x - 3) : x + 4]
     tone = patch.reshape(-1, 3).mean(0) if patch.size else np.array([190.0, 150.0, 130.0])
-    return np.clip(tone * rng.uniform(0.75, 1.2), 0, 255)
+    return np.asarray(np.clip(tone * rng.uniform(0.75, 1.2), 0, 255), np.float64)
 
 
 def _colour(rng: Generator) -> NDArray[np.float64]:
@@ -292,7 +293,7 @@ def _colour(rng: Generator) -> NDArray[np.float64]:
     kind, colour = rng.random(), rng.uniform(0, 255, 3)
     if kind < 0.33:
         return colour * 0.2
-    return np.asarray(colour.mean() + rng.normal(0, 8, 3)).clip(0, 255) if kind < 0.66 else colour
+    return np.asarray(np.clip(colour.mean() + rng.normal(0, 8, 3), 0, 255)) if kind < 0.66 else colour
 
 
 def _line(layer: NDArray[np.uint8], start: Any, end: Any, thick: float, colour: Any) -> None:

@@ -8,7 +8,7 @@ from torch.nn import functional
 from tools.train.graph import INPUT, Graph, Node, Shape, Weights, same_padding
 
 
-class TorchNet(nn.Module):
+class TorchNet(nn.Module):  # type: ignore[misc]  # mypy runs where torch is not installed
     """A graph as a torch module.
 
     Takes (N, C, H, W) float 0..1, best in channels_last. Returns a tuple in the order of graph.outputs: maps are
