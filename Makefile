@@ -1,0 +1,71 @@
+# `make` lists what there is. Everything works on a fresh Debian 12 or 13 with Python 3.11 to 3.13.
+PYTHON ?= python3
+VENV := .venv
+TRAIN_VENV := .venv-train
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TRAIN_READY := $(TRAIN_VENV)/.ready
+# one thread a process: the machines that tests run on have better uses for their cores than spinning
+export OMP_NUM_THREADS = 1
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+WORKERS ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check cov bench contract model test-train lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
+
+demo: $(READY) ## a generated scene through the real agent and a real broker, live
+	@$(BIN)/maskwatch demo
+
+test: $(READY) ## all tests, on real servers where a test needs one
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+
+check: $(READY) ## formatting, linters, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy agent tools
+	$(BIN)/lint-imports
+
+cov: $(READY) ## tests with coverage of agent/, lines and branches, at least 90 %
+	$(BIN)/coverage erase
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --cov --cov-report= -q
+	$(BIN)/coverage report --fail-under=90
+
+bench: $(READY) ## every budget, measured
+	$(BIN)/python -m tools.bench
+
+contract: $(READY) ## write JSON Schema and AsyncAPI anew from the types
+	$(BIN)/python -m tools.contract
+
+model: $(TRAIN_READY) ## write the shipped int8 models anew from the committed float checkpoints
+	$(TRAIN_VENV)/bin/python -m tools.quantize
+
+test-train: $(TRAIN_READY) ## tests of the training and quantizing scripts
+	$(TRAIN_VENV)/bin/pytest -q tests/unit -k "train or quantize"
+
+lock: ## write requirements/*.txt anew (needs uv)
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements/board.txt
+	uv pip compile pyproject.toml --extra demo --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements/dev.txt
+
+clean: ## remove everything that was made
+	rm -rf $(VENV) $(TRAIN_VENV) .work dist build htmlcov .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+
+$(READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+		|| { echo "$(PYTHON): Python 3.11 to 3.13 is needed; make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m ensurepip --version >/dev/null 2>&1 \
+		|| { echo "$(PYTHON): has no venv; apt-get install python3-venv" >&2; exit 1; }
+	@echo "installing into $(VENV) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install -q --no-deps -e .
+	@touch $@
+
+$(TRAIN_READY): requirements/dev.txt pyproject.toml
+	@echo "installing into $(TRAIN_VENV) (PyTorch and TensorFlow: gigabytes) ..."
+	@test -x $(TRAIN_VENV)/bin/python || $(PYTHON) -m venv $(TRAIN_VENV)
+	@$(TRAIN_VENV)/bin/python -m pip install -q torch==2.13.0
+	@$(TRAIN_VENV)/bin/python -m pip install -q -e '.[train,tools]' pytest pytest-timeout hypothesis
+	@touch $@
