@@ -95,7 +95,7 @@ class MqttSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ca_file: Annotated[str, Meta(description="PEM; empty: the system's trust store")] = ""
     cert_file: Annotated[str, Meta(description="PEM of this device's certificate; empty: none")] = ""
     key_file: Annotated[str, Meta(description="PEM of its key; systemd credentials work")] = ""
-    username: str = ""
+    username: Annotated[str, Meta(description="empty: none, or the certificate says who we are")] = ""
     password_file: Annotated[str, Meta(description="its first line is the password; systemd credentials work")] = ""
     protocol: Annotated[
         Literal["auto", "5", "3.1.1"], Meta(description="auto: MQTT 5, and 3.1.1 where that is refused")
@@ -152,7 +152,7 @@ class ReportSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=
         float, Meta(ge=1, le=86_400, description="while persons are present or things change")
     ] = 60.0
     counts_idle_every_s: Annotated[float, Meta(ge=1, le=86_400, description="while nothing happens")] = 3600.0
-    telemetry_every_s: Annotated[float, Meta(ge=1, le=86_400)] = 60.0
+    telemetry_every_s: Annotated[float, Meta(ge=1, le=86_400, description="how the board itself is doing")] = 60.0
     discovery: Annotated[bool, Meta(description="tell Home Assistant about this device")] = True
 
     def __post_init__(self) -> None:

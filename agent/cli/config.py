@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
 
 def schema() -> dict[str, Any]:
     """Give the JSON Schema of a configuration file."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | msgspec.json.schema(Settings)
+    plain: dict[str, Any] = msgspec.to_builtins(msgspec.json.schema(Settings))  # its defaults hold tuples
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | plain
 
 
 def effective(loaded: Loaded) -> Iterator[str]:
