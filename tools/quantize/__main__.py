@@ -1,6 +1,7 @@
 """Make an int8 model, its manifest and its report from a float checkpoint.
 
     python -m tools.quantize classifier models/mask-64.npz
+    python -m tools.quantize detector models/face-320.npz --threshold 0.45
 
 Calibration draws from ../shared/data with a seed: the same data, seed and checkpoint give the same bytes.
 """
@@ -21,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--models", type=Path, default=Path("models"), help="folder to write into")
     parser.add_argument("--version", type=int, default=1, help="the model's own version, counted up by whoever ships")
     parser.add_argument("--seed", type=int, default=1, help="of the calibration")
+    parser.add_argument("--threshold", type=float, default=0.5, help="detector: the score that the agent accepts")
     chosen = parser.parse_args(arguments)
     name = chosen.name or chosen.checkpoint.stem
     try:
@@ -34,8 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
             )
         else:
             from tools.quantize.detector import quantize_detector
+            from tools.train.pictures import load_pictures
 
-            report = quantize_detector(chosen.checkpoint, chosen.models, name, chosen.version, chosen.seed)
+            pictures, _ = load_pictures(Path("../shared/data/pictures"), Path(".work/pictures"))
+            report = quantize_detector(
+                chosen.checkpoint, chosen.models, name, chosen.version, pictures, chosen.seed, chosen.threshold
+            )
     except (MaskwatchError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return getattr(error, "exit_code", 65)

@@ -70,14 +70,17 @@ class Anatomy:
 def check_int8(content: bytes, where: str) -> Anatomy:
     """Take a file apart and refuse what is not full int8.
 
-    Raises ModelError if a tensor is floating point, an input is not scale 1/255 and zero point -128, a door is not
-    int8, a shape is not static with batch 1, or a dense layer is quantised per channel.
+    Raises ModelError if it does not load, a tensor is floating point, an input is not scale 1/255 and zero point -128,
+    a door is not int8, a shape is not static with batch 1, or a dense layer is quantised per channel.
     """
     module = interpreter_module()
     # Without the default delegate, which would show as one operator in place of those that it took.
     resolver = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    interpreter = module.Interpreter(model_content=content, experimental_op_resolver_type=resolver)
-    interpreter.allocate_tensors()
+    try:
+        interpreter = module.Interpreter(model_content=content, experimental_op_resolver_type=resolver)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(f"not a model that the interpreter reads: {error}", where=where, remedy=_REMEDY) from error
     tensors = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
     for detail in tensors.values():
         if np.issubdtype(detail["dtype"], np.floating):

@@ -5,7 +5,10 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported: it logs to stderr while loading
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # plain kernels: calibration then gives the same file everywhere
 
+from typing import Any
+
 import keras
+import tensorflow as tf
 from keras import layers
 
 from tools.train.graph import INPUT, Activation, Graph, Node, Weights
@@ -22,6 +25,18 @@ def build_keras(graph: Graph, weights: Weights) -> keras.Model:
         if f"{node.name}/kernel" in weights:
             model.get_layer(node.name).set_weights([weights[f"{node.name}/kernel"], weights[f"{node.name}/bias"]])
     return model
+
+
+class Twice(layers.Layer):  # type: ignore[misc]  # mypy runs where Keras is not installed
+    """Nearest upsampling as the one operator that it is: Keras' own layer becomes TILE, which an Edge TPU has not."""
+
+    def call(self, inputs: Any) -> Any:
+        _, height, width, _ = inputs.shape
+        return tf.raw_ops.ResizeNearestNeighbor(images=inputs, size=[2 * height, 2 * width])
+
+    def compute_output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        batch, height, width, channels = input_shape
+        return batch, 2 * height, 2 * width, channels
 
 
 def _apply(node: Node, inputs: list[keras.KerasTensor]) -> keras.KerasTensor:
@@ -50,7 +65,7 @@ def _apply(node: Node, inputs: list[keras.KerasTensor]) -> keras.KerasTensor:
         case "concat":
             return layers.Concatenate(name=node.name)(inputs)
         case "upsample":
-            return layers.UpSampling2D(2, interpolation="nearest", name=node.name)(first)
+            return Twice(name=node.name)(first)
         case "max_pool":
             return layers.MaxPooling2D(node.kernel, node.stride, padding="same", name=node.name)(first)
         case "mean":
