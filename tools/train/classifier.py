@@ -271,9 +271,8 @@ def train(settings: Settings) -> dict[str, Any]:
 
 def smoke(settings: Settings) -> Settings:
     """Give a run of seconds: drawn faces, a few steps, nothing near models/."""
-    return replace(
-        settings, smoke=True, name="smoke", out=".work/train/smoke/mask-64.npz", steps=40, batch=32, evaluate_every=20
-    )
+    tiny: dict[str, Any] = {"steps": 24, "batch": 24, "evaluate_every": 12, "threads": 1}
+    return replace(settings, smoke=True, name="smoke", out=".work/train/smoke/mask-64.npz", **tiny)
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
