@@ -90,9 +90,7 @@ def face_net(width: int, height: int) -> Graph:
         return name
 
     def separable(name: str, source: str, channels: int, *, stride: int = 1, activation: Any = "relu6") -> str:
-        nodes.append(
-            Node(name=f"{name}_dw", op="depthwise", inputs=(source,), kernel=3, stride=stride, norm=False)
-        )
+        nodes.append(Node(name=f"{name}_dw", op="depthwise", inputs=(source,), kernel=3, stride=stride, norm=False))
         return conv(f"{name}_pw", f"{name}_dw", channels, activation=activation)
 
     def residual(name: str, source: str, channels: int) -> str:
@@ -136,9 +134,7 @@ def face_net(width: int, height: int) -> Graph:
         flat = tuple(f"{what}{stride}_flat" for stride in STRIDES)
         nodes.append(Node(name=f"{what}_flat", op="concat", inputs=flat))
         nodes.append(Node(name=what, op="reshape", inputs=(f"{what}_flat",), shape=(cells, channels)))
-    return Graph(
-        name=f"face-{width}", input_shape=(height, width, 3), nodes=tuple(nodes), outputs=("scores", "boxes")
-    )
+    return Graph(name=f"face-{width}", input_shape=(height, width, 3), nodes=tuple(nodes), outputs=("scores", "boxes"))
 
 
 def start_heads(net: TorchNet) -> None:
@@ -279,7 +275,7 @@ def loss_of(
     score_loss = (weight * functional.binary_cross_entropy_with_logits(logits, quality, reduction="none")).sum() / count
     total = score_loss + s.box_weight * box_loss + s.side_weight * side_loss
     parts = {"score": score_loss, "box": box_loss, "side": side_loss, "iou": iou.mean() if len(iou) else iou.sum()}
-    return total, {name: float(value) for name, value in parts.items()}
+    return total, {name: float(value.detach()) for name, value in parts.items()}
 
 
 # --- the loop -------------------------------------------------------------------------------------------------------
@@ -298,7 +294,9 @@ def rate_at(s: Settings, run: Run) -> float:
     done = run.step / s.steps
     if s.minutes:
         done = max(done, run.trained_s / (60 * s.minutes))
-    return s.rate * min(1.0, (run.step + 1) / s.warm_up) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+    return (
+        s.rate * min(1.0, (run.step + 1) / s.warm_up) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+    )
 
 
 def finished(s: Settings, run: Run) -> bool:
@@ -313,7 +311,9 @@ def move_average(average: TorchNet, net: TorchNet, share: float) -> None:
     torch._foreach_lerp_([ours[name] for name in names], [theirs[name] for name in names], 1 - share)
 
 
-def train(s: Settings, pictures: list[Picture], data: str, out: Path, *, resume: bool, console: Console) -> dict[str, Any]:
+def train(
+    s: Settings, pictures: list[Picture], data: str, out: Path, *, resume: bool, console: Console
+) -> dict[str, Any]:
     """Train until the schedule ends; give the metrics. Everything that is needed to go on lies in out/state.pt."""
     torch.manual_seed(s.seed)
     torch.set_num_threads(s.threads)
@@ -325,7 +325,9 @@ def train(s: Settings, pictures: list[Picture], data: str, out: Path, *, resume:
         each.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     decayed = [p for p in net.parameters() if p.ndim > 1]
     plain = [p for p in net.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": s.decay}, {"params": plain, "weight_decay": 0.0}])
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": s.decay}, {"params": plain, "weight_decay": 0.0}]
+    )
     run = Run()
     state = out / "state.pt"
     if resume and state.exists():

@@ -62,7 +62,9 @@ class Targets:
     """(m, 4) the face of each, in pixels of the input."""
 
 
-def make_view(pictures: Sequence[Picture], width: int, height: int, settings: ViewSettings, rng: np.random.Generator) -> View:
+def make_view(
+    pictures: Sequence[Picture], width: int, height: int, settings: ViewSettings, rng: np.random.Generator
+) -> View:
     """Make one view of the first picture, or a mosaic of four. pictures: four, drawn by the caller."""
     if rng.random() < settings.mosaic:
         x, y = int(width * rng.uniform(0.35, 0.65)), int(height * rng.uniform(0.35, 0.65))
@@ -113,7 +115,14 @@ def window_start(stored: int, window: float, rng: np.random.Generator) -> int:
 
 
 def resized_window(
-    stored: Pixels, left: int, top: int, scale_x: float, scale_y: float, width: int, height: int, rng: np.random.Generator
+    stored: Pixels,
+    left: int,
+    top: int,
+    scale_x: float,
+    scale_y: float,
+    width: int,
+    height: int,
+    rng: np.random.Generator,
 ) -> Pixels:
     """Give the window of width x height at this scale that begins at (left, top) of the stored picture.
 
