@@ -15,7 +15,7 @@ from agent.vision.runtime import CpuRuntime
 from tools.quantize.checks import check_int8, compile_for_edge_tpu
 from tools.quantize.convert import float_answers, to_int8
 from tools.quantize.describe import describe_net, write_model
-from tools.quantize.looks import Looks, answers, joined, look_at, softmax, summary
+from tools.quantize.looks import Looks, answers, joined, look_at, own_px, softmax, summary
 from tools.train.data import Faces, draw_weights
 from tools.train.degrade import DegradeSettings, view
 from tools.train.graph import Checkpoint, load_checkpoint, multiply_adds, parameter_count
@@ -86,9 +86,9 @@ def quantize_classifier(source: Path, folder: Path, name: str, version: int, fac
         raise ModelError(f"{anatomy.bytes:,} bytes", where=str(model), remedy="a classifier has at most 250,000")
     net = describe_net(content, model.name, ["logits"])
     rows = faces.rows(split="val")
-    own_px = np.minimum(faces.native_px[rows], [faces.face_box(row).size_px for row in rows])
+    sizes = np.array([own_px(faces, row) for row in rows])
     seen = joined(
-        [look_at(faces, rows, None, scale)] + [look_at(faces, rows[own_px > size], size, scale) for size in SIZES_PX]
+        [look_at(faces, rows, None, scale)] + [look_at(faces, rows[sizes > size], size, scale) for size in SIZES_PX]
     )
     logits = answers(CpuRuntime(content, net, where=str(model)), net, seen.pictures)
     temperature = fit_temperature(logits, seen.label)
@@ -127,9 +127,8 @@ def _report(
     """Compare int8 with float on the first `count` looks, those at the faces' own size."""
     exact = softmax(float_answers(checkpoint, seen.pictures[:count])[0])
     probs = softmax(logits / np.float32(manifest.temperature))
-    own, answered = np.arange(len(probs)) < count, probs.max(1) >= manifest.abstain.confidence
+    answered = probs.max(1) >= manifest.abstain.confidence
     changed = probs[:count].argmax(1) != exact.argmax(1)
-    padded = np.concatenate([exact, probs[count:]])
     return {
         "name": manifest.name,
         "sha256": manifest.net.sha256,
@@ -138,9 +137,9 @@ def _report(
         "agreement_pct": round(100 * float((~changed).mean()), 2),
         "label_changed": [str(name) for name in seen.id[:count][changed]],
         "val": {
-            "float": summary(padded, seen, own),
-            "int8": summary(probs, seen, own),
-            "by_px": {str(size): summary(probs, seen, at_size(seen, size)) for size in SIZES_PX},
+            "float": summary(exact, seen.label[:count]),
+            "int8": summary(probs[:count], seen.label[:count]),
+            "by_px": {str(px): summary(probs[at_size(seen, px)], seen.label[at_size(seen, px)]) for px in SIZES_PX},
         },
         "temperature": manifest.temperature,
         "abstain": {

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.seams import LABELS, Box
+from agent.seams import LABELS, Box, Pixels
 from agent.vision.crop import crop, quality
 from agent.vision.model import Net
 from agent.vision.runtime import CpuRuntime
@@ -31,26 +31,39 @@ def look_at(faces: Faces, rows: NDArray[np.int64], size_px: float | None, scale:
     """See every row once, at its own size or, where that is larger, at size_px."""
     found: dict[str, list[Any]] = {name: [] for name in Looks.__dataclass_fields__}
     for row in rows:
-        box = faces.face_box(row)
-        own_px = min(float(faces.native_px[row]), box.size_px)
-        face_px = own_px if size_px is None else min(size_px, own_px)
-        small, where = shrink_face(faces.picture(row), box, face_px)
-        face = cut_face(small, where, scale, boxed=bool(faces.boxed[row]))
+        small, box = face_at(faces, int(row), size_px)
+        face = crop(small, box, scale, 64)
         measured = quality(face)
+        face_px = min(own_px(faces, int(row)), size_px or np.inf)
         values = (face, faces.label[row], face_px, measured.sharpness, measured.brightness, faces.id[row])
         for name, value in zip(found, values, strict=True):
             found[name].append(value)
     return Looks(**{name: np.array(values) for name, values in found.items()})
 
 
+def face_at(faces: Faces, row: int, size_px: float | None, *, tight: bool = False) -> tuple[Pixels, Box]:
+    """Give a picture and the box of the face in it, shrunk until the face has size_px.
+
+    tight: nothing but the box is left of the picture. A row without a box is such a crop anyway, all of it.
+    """
+    picture, box = faces.picture(row), faces.face_box(row)
+    if size_px is not None:
+        picture, box = shrink_face(picture, box, min(size_px, own_px(faces, row)))
+    height, width = picture.shape[:2]
+    if tight and faces.boxed[row]:
+        x0, y0, x1, y1 = (round(value) for value in box)
+        picture = picture[max(0, y0) : max(y1, y0 + 1), max(0, x0) : max(x1, x0 + 1)]
+        height, width = picture.shape[:2]
+    return picture, Box(0, 0, width, height) if tight or not faces.boxed[row] else box
+
+
+def own_px(faces: Faces, row: int) -> float:
+    """Give the size of a face that its picture really holds: data sets enlarge small ones."""
+    return min(float(faces.native_px[row]), faces.face_box(row).size_px)
+
+
 def joined(parts: Sequence[Looks]) -> Looks:
     return Looks(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in Looks.__dataclass_fields__})
-
-
-def cut_face(pixels: NDArray[np.uint8], box: Box, scale: float, *, boxed: bool) -> NDArray[np.uint8]:
-    """Cut one face as the agent does; a tight crop, whose box is not known, is taken whole."""
-    height, width = pixels.shape[:2]
-    return crop(pixels, box, scale, 64) if boxed else crop(pixels, Box(0, 0, width, height), 1.0, 64)
 
 
 def answers(runtime: CpuRuntime, net: Net, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -65,18 +78,17 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(raised / raised.sum(1, keepdims=True), np.float32)
 
 
-def summary(probs: NDArray[np.float32], seen: Looks, where: NDArray[np.bool_]) -> dict[str, float]:
+def summary(probs: NDArray[np.float32], label: NDArray[np.int8]) -> dict[str, float]:
     """Give n, two-way and strict balanced accuracy and the share of bare faces called mask, in per cent.
 
     two_way: the likelier of mask and no_mask, over these two labels; strict: the likeliest of all, over the labels that
     occur; incorrect_called_mask and bare_called_mask: where the likeliest of all is mask.
     """
-    label, found = seen.label[where], probs[where]
-    best = found.argmax(1)
-    pair = [found[label == 0, 0] >= found[label == 0, 1], found[label == 1, 0] < found[label == 1, 1]]
+    best = probs.argmax(1)
+    pair = [probs[label == 0, 0] >= probs[label == 0, 1], probs[label == 1, 0] < probs[label == 1, 1]]
     strict = [(best[label == index] == index).mean() for index in range(len(LABELS)) if (label == index).any()]
     figures = {
-        "n": int(where.sum()),
+        "n": len(label),
         "two_way": 100 * float(np.mean([part.mean() for part in pair if part.size])),
         "strict": 100 * float(np.mean(strict)),
     }

@@ -1,15 +1,14 @@
-"""Let an int8 classifier look at labelled crops, at their own size and smaller, and say how often it is right.
+"""Let the agent's classifier look at labelled crops, at their own size and smaller, and say how often it is right.
 
     python -m tools.quantize.score mask-64 --split test
 
-Prints a table and writes .work/scores/<px>.jsonl, the predictions in the form that ../shared/eval/score_crops.py reads:
+Prints a table and writes .work/scores/<px>.jsonl, the agent's verdicts in the form that the project's measure reads:
 
     python ../shared/eval/score_crops.py ../shared/data/crops/k853.csv .work/scores/own.jsonl --split test
 """
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,41 +18,30 @@ from rich.progress import track
 from rich.table import Table
 
 from agent.seams import LABELS
+from agent.vision.classifier import MaskClassifier, decide_one
 from agent.vision.model import ClassifierManifest, load_manifest
 from agent.vision.runtime import CpuRuntime
-from tools.quantize.looks import answers, look_at, softmax, summary
+from tools.quantize.looks import face_at, summary
 from tools.train.data import Faces, load_faces
 
 SIZES_PX = (16.0, 24.0, 32.0, 48.0)
 
 
-def write_predictions(path: Path, ids: NDArray[np.str_], probs: NDArray[np.float32], confidence: float) -> None:
-    lines = []
-    for name, row in zip(ids, probs, strict=True):
-        label = LABELS[int(row.argmax())] if row.max() >= confidence else "unsure"
-        p = {key: round(float(value), 6) for key, value in zip(LABELS, row, strict=True)}
-        lines.append(json.dumps({"id": str(name), "p": p, "label": label}))
+def predict(
+    classifier: MaskClassifier, faces: Faces, rows: NDArray[np.int64], size_px: float | None, *, tight: bool, path: Path
+) -> NDArray[np.float32]:
+    """Write one verdict a line and give the probabilities, (n, 3), columns in the order of LABELS."""
+    lines, probs = [], []
+    for row in rows:
+        picture, box = face_at(faces, int(row), size_px, tight=tight)
+        look = classifier.look(picture, [box])[0]
+        probs.append(look.probs)
+        verdict = decide_one(look, classifier.manifest.abstain)
+        p = {name: round(value, 6) for name, value in zip(LABELS, look.probs, strict=True)}
+        lines.append(json.dumps({"id": str(faces.id[row]), "p": p, "label": verdict.label, "reason": verdict.reason}))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
-
-
-def score(
-    name: str, faces: Faces, rows: NDArray[np.int64], sizes_px: Sequence[float], folder: Path
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Give, for "own" and every size, the summary of all rows and of each source; writes the predictions."""
-    manifest, content = load_manifest(name, ClassifierManifest)
-    runtime = CpuRuntime(content, manifest.net, where=name)
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for size in track((None, *sizes_px), description="looking", console=Console(stderr=True), transient=True):
-        seen = look_at(faces, rows, size, manifest.crop_scale)
-        logits = answers(runtime, manifest.net, seen.pictures)
-        probs = softmax(logits / np.float32(manifest.temperature))
-        key = "own" if size is None else f"{size:.0f}"
-        write_predictions(folder / f"{key}.jsonl", seen.id, probs, manifest.abstain.confidence)
-        source = faces.source[rows]
-        found[key] = {"all": summary(probs, seen, np.ones(len(rows), bool))}
-        found[key] |= {str(one): summary(probs, seen, source == one) for one in np.unique(source)}
-    return found
+    return np.array(probs, np.float32)
 
 
 def main() -> None:
@@ -61,19 +49,28 @@ def main() -> None:
     parser.add_argument("model", help="a model of models/, or the path of its manifest")
     parser.add_argument("--split", default="test")
     parser.add_argument("--only", default="", help="sources, comma-separated; default: all")
+    parser.add_argument("--tight", action="store_true", help="leave nothing but the box of each picture")
     parser.add_argument("--out", type=Path, default=Path(".work/scores"))
     chosen = parser.parse_args()
+    manifest, content = load_manifest(chosen.model, ClassifierManifest)
+    classifier = MaskClassifier(manifest, CpuRuntime(content, manifest.net, where=chosen.model))
     faces = load_faces()
     rows = faces.rows(split=chosen.split, only=[name for name in chosen.only.split(",") if name])
-    found = score(chosen.model, faces, rows, SIZES_PX, chosen.out)
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for size in track((None, *SIZES_PX), description="looking", console=Console(stderr=True), transient=True):
+        key = "own" if size is None else f"{size:.0f}"
+        probs = predict(classifier, faces, rows, size, tight=chosen.tight, path=chosen.out / f"{key}.jsonl")
+        label, source = faces.label[rows], faces.source[rows]
+        found[key] = {"all": summary(probs, label)}
+        found[key] |= {str(one): summary(probs[source == one], label[source == one]) for one in np.unique(source)}
     (chosen.out / "summary.json").write_text(json.dumps(found, indent=1) + "\n")
-    table = Table("source", "n", *(f"{key} px" if key != "own" else "own size" for key in found))
-    for source, own in found["own"].items():
-        cells = [f"{block[source]['two_way']:.1f} / {block[source]['strict']:.1f}" for block in found.values()]
-        table.add_row(source, str(own["n"]), *cells)
-    console = Console()
+    table = Table("source", "n", "own size", *(f"{size:.0f} px" for size in SIZES_PX))
+    for name, own in found["own"].items():
+        cells = [f"{block[name]['two_way']:.1f} / {block[name]['strict']:.1f}" for block in found.values()]
+        table.add_row(name, str(own["n"]), *cells)
+    console = Console(width=100)
     console.print(table)
-    console.print("per cent, balanced over labels: likelier of mask and no_mask / likeliest of all three")
+    console.print("per cent, balanced over labels: the likelier of mask and no_mask / the likeliest of all three")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ class DegradeSettings:
     shift: float = 0.07  # box centre, share of the side, standard deviation
     rotate_deg: float = 9.0  # standard deviation
     tight: float = 0.2  # nothing but the box is known: its edge is repeated, as for a folder of tight crops
-    gray: float = 0.25
+    gray: float = 0.3
+    stretch: float = 0.25  # of the gray ones: contrast stretched to the full range, as old gray archives are
     blur: float = 0.35
     motion: float = 0.2
     light: float = 0.7
@@ -158,7 +159,10 @@ def view(pixels: Pixels, box: Box, settings: DegradeSettings, native_px: float, 
     side_px = max(6, round(min(face_px, max(native_px, 8.0), box.size_px) * aspect * scale))
     picture = _warp(pixels, box, longer * scale, settings, rng)
     if rng.random() < settings.gray:
-        picture = np.repeat(np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))[..., None], 3, 2)
+        gray: Any = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        if rng.random() < settings.stretch:
+            gray = cv2.equalizeHist(gray)
+        picture = np.repeat(gray[..., None], 3, 2)
     if rng.random() < settings.light:
         picture = _light(picture, rng)
     small: Any = cv2.resize(_optics(picture, side_px, settings, rng), (side_px, side_px), interpolation=cv2.INTER_AREA)
