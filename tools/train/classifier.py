@@ -206,6 +206,8 @@ def train(settings: Settings) -> dict[str, Any]:
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
             averaged, start, history = state["averaged"], state["step"], state["history"]
+        else:
+            print(f"{state_file} is of other settings: starting from the beginning")
 
     shadow = build_torch(graph).to(device, memory_format=torch.channels_last)
     left_out = [name for name in settings.leave_out.split(",") if name]

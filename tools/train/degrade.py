@@ -100,12 +100,12 @@ def wear_mask(pixels: Pixels, box: Box, overlays: Overlays, rng: Generator, *, i
 
 
 def hold_object(pixels: Pixels, box: Box, overlays: Overlays, rng: Generator) -> Pixels:
-    """Put something that is no mask before mouth or nose: fingers, a phone, a cup, a cloth, a microphone."""
+    """Put something that is no mask before mouth or nose: fingers, a phone, a cup, a cloth, another head."""
     height, width = pixels.shape[:2]
     layer = np.zeros((height, width, 4), np.uint8)
     mouth = (box.centre[0] + rng.normal(0, 0.12) * box.width, box.y0 + rng.uniform(0.6, 0.9) * box.height)
     unit = box.width
-    kind = rng.choice(["fingers", "fist", "bar", "disc", "cloth"], p=[0.35, 0.2, 0.2, 0.15, 0.1])
+    kind = rng.choice(["fingers", "fist", "bar", "disc", "cloth", "head"], p=[0.32, 0.2, 0.16, 0.13, 0.07, 0.12])
     skin = _skin(pixels, box, rng)
     if kind == "fingers":
         angle = rng.uniform(0, 2 * np.pi)
@@ -130,6 +130,10 @@ def hold_object(pixels: Pixels, box: Box, overlays: Overlays, rng: Generator) ->
     elif kind == "disc":
         axes = (unit * rng.uniform(0.12, 0.3), unit * rng.uniform(0.12, 0.35))
         _disc(layer, mouth, axes, float(rng.uniform(0, 180)), _colour(rng))
+    elif kind == "head":  # somebody's in front, from behind: dark and larger than the mouth is wide
+        at = (mouth[0] + rng.normal(0, 0.3) * unit, box.y1 + rng.uniform(0.05, 0.35) * unit)
+        axes = (unit * rng.uniform(0.4, 0.7), unit * rng.uniform(0.45, 0.7))
+        _disc(layer, at, axes, float(rng.uniform(-20, 20)), rng.uniform(10, 70) * rng.uniform(0.8, 1.2, 3))
     else:  # a cloth or sheet that crosses a part of the face and runs out of the picture
         angle = rng.uniform(0, 2 * np.pi)
         away = np.array([np.cos(angle), np.sin(angle)]) * unit
