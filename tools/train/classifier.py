@@ -221,6 +221,7 @@ def train(settings: Settings) -> dict[str, Any]:
         prefetch_factor=None if settings.smoke else 8,
     )
     print(f"{graph.name}: {parameter_count(graph):,} parameters, {multiply_adds(graph):,} multiply-adds; step {start}")
+    losses: list[float] = []  # since the last evaluation
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("training", total=settings.steps, completed=start)
@@ -237,13 +238,16 @@ def train(settings: Settings) -> dict[str, Any]:
             for name, value in model.state_dict().items():
                 if value.is_floating_point():
                     averaged[name].lerp_(value, 1 - keep)
-            progress.update(bar, advance=1, description=f"training, loss {loss.item():.3f}")
+            losses.append(loss.item())
+            progress.update(bar, advance=1, description=f"training, loss {losses[-1]:.3f}")
             if (step + 1) % settings.evaluate_every == 0 or step + 1 == settings.steps:
                 shadow.load_state_dict(averaged)
                 measured = scores(logits_of(shadow.cpu(), pictures), faces, rows)
                 shadow.to(device)
-                history.append({"step": step + 1, "loss": round(loss.item(), 4), "val": measured})
-                progress.console.print(f"step {step + 1} loss {loss.item():.3f} val {measured['all']}")
+                mean_loss = round(float(np.mean(losses)), 4)
+                losses.clear()
+                history.append({"step": step + 1, "loss": mean_loss, "val": measured})
+                progress.console.print(f"step {step + 1} loss {mean_loss} val {measured['all']}")
                 state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "averaged": averaged}
                 state |= {"step": step + 1, "history": history, "settings": asdict(settings)}
                 torch.save(state, partial := state_file.with_suffix(".partial"))
