@@ -19,7 +19,6 @@ from typing import Any, get_type_hints
 import cv2
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -161,7 +160,7 @@ class Batch:
     boxes: Tensor
 
 
-class Batches(IterableDataset[Batch]):
+class Batches(IterableDataset[Batch]):  # type: ignore[misc]  # mypy runs where torch is not installed
     """Endless batches; batch i is the same for the same seed and pictures, whoever makes it and when."""
 
     def __init__(self, pictures: list[Picture], settings: Settings, first: int) -> None:
@@ -219,6 +218,7 @@ def generated_pictures(count: int, rng: np.random.Generator) -> list[Picture]:
                 pixels=pixels,
                 boxes=np.array([box], np.float32),
                 ignore=np.zeros(1, bool),
+                pseudo=np.zeros(1, bool),
                 labels=("face",),
             )
         )
@@ -303,7 +303,7 @@ def finished(s: Settings, run: Run) -> bool:
     return run.step >= s.steps or (s.minutes > 0 and run.trained_s >= 60 * s.minutes)
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator]
 def move_average(average: TorchNet, net: TorchNet, share: float) -> None:
     """Move the averaged weights and norm statistics towards the net's."""
     ours, theirs = average.state_dict(), net.state_dict()
@@ -322,7 +322,7 @@ def train(
     start_heads(net)
     average.load_state_dict(net.state_dict())
     for each in (net, average):
-        each.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        each.to(memory_format=torch.channels_last)
     decayed = [p for p in net.parameters() if p.ndim > 1]
     plain = [p for p in net.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -363,7 +363,7 @@ def train(
         return metrics
 
     workers = {"num_workers": 1, "prefetch_factor": 6} if s.threads > 1 else {"num_workers": 0}
-    loader = DataLoader(Batches(pictures, s, run.step), batch_size=None, **workers)  # type: ignore[arg-type]
+    loader = DataLoader(Batches(pictures, s, run.step), batch_size=None, **workers)
     centres, strides = cell_centres(s.width, s.height)
     smooth: dict[str, float] = {}
     began, began_step = time.monotonic(), run.step
@@ -395,7 +395,9 @@ def train(
             if not console.is_terminal and run.step % 100 == 0:
                 speed = (run.step - began_step) * s.batch / (now - began)
                 console.print(
-                    f"step {run.step} {told} rate {rate_at(s, run):.5f} {speed:.0f} pictures/s {run.trained_s / 60:.1f} min"
+                    f"step {run.step} {told} rate {rate_at(s, run):.5f}",
+                    f"{speed:.0f} pictures/s {run.trained_s / 60:.1f} min",
+                    soft_wrap=True,
                 )
             if finished(s, run):
                 return save()

@@ -39,6 +39,8 @@ class Picture:
     """(n, 4) x0, y0, x1, y1 in pixels of this picture, x1 and y1 exclusive."""
     ignore: npt.NDArray[np.bool_]
     """(n,) true where nobody knows whether it is a face: neither learnt nor counted."""
+    pseudo: npt.NDArray[np.bool_]
+    """(n,) true where another detector found it and nobody looked: learnt, but not counted."""
     labels: tuple[str, ...]
     """n of `mask`, `no_mask`, `incorrect` or `face` (a mask was not looked for)."""
 
@@ -50,6 +52,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     split: str
     label: str
     ignore: bool
+    pseudo: bool
     box: tuple[float, float, float, float] | None
 
 
@@ -72,6 +75,7 @@ def read_rows(table: Path) -> list[Row]:
                 split=line["split"],
                 label=line["label"],
                 ignore=line["ignore"] == "1",
+                pseudo=line["origin"] == "pseudo",
                 box=(float(line["x0"]), float(line["y0"]), float(line["x1"]), float(line["y1"]))
                 if line["x0"]
                 else None,
@@ -127,6 +131,7 @@ def to_picture(place: Stored, rows: Sequence[Row], memory: npt.NDArray[np.uint8]
         pixels=memory[place.offset : place.offset + size].reshape(place.height, place.width, 3),
         boxes=np.array([row.box for row in boxed], np.float32).reshape(-1, 4),
         ignore=np.array([row.ignore for row in boxed], bool),
+        pseudo=np.array([row.pseudo for row in boxed], bool),
         labels=tuple(row.label for row in boxed),
     )
 

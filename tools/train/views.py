@@ -6,6 +6,7 @@ same batches again. A view costs about 1.5 ms.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -66,11 +67,10 @@ def make_view(
     pictures: Sequence[Picture], width: int, height: int, settings: ViewSettings, rng: np.random.Generator
 ) -> View:
     """Make one view of the first picture, or a mosaic of four. pictures: four, drawn by the caller."""
+    places: tuple[tuple[int, int, int, int], ...] = ((0, 0, width, height),)
     if rng.random() < settings.mosaic:
         x, y = int(width * rng.uniform(0.35, 0.65)), int(height * rng.uniform(0.35, 0.65))
         places = ((0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height))
-    else:
-        places = ((0, 0, width, height),)
     canvas = np.empty((height, width, 3), np.uint8)
     boxes, ignore = [], []
     for picture, (x0, y0, x1, y1) in zip(pictures, places, strict=False):
@@ -134,9 +134,10 @@ def resized_window(
     to_x0, to_y0 = round((x0 - left) * scale_x), round((y0 - top) * scale_y)
     to_x1, to_y1 = min(width, round((x1 - left) * scale_x)), min(height, round((y1 - top) * scale_y))
     method = cv2.INTER_AREA if rng.random() < 0.6 else cv2.INTER_LINEAR
-    inner = cv2.resize(stored[y0:y1, x0:x1], (to_x1 - to_x0, to_y1 - to_y0), interpolation=method)
+    inner: Any = cv2.resize(stored[y0:y1, x0:x1], (to_x1 - to_x0, to_y1 - to_y0), interpolation=method)
+    canvas: Pixels = inner
     if inner.shape[:2] == (height, width):
-        return inner
+        return canvas
     colour = np.full(3, 128) if rng.random() < 0.6 else rng.integers(0, 256, 3)
     canvas = np.empty((height, width, 3), np.uint8)
     canvas[:] = colour
@@ -176,8 +177,9 @@ def cover_mouth(pixels: Pixels, box: npt.NDArray[np.float32], rng: np.random.Gen
         cv2.rectangle(pixels, low, high, colour.tolist(), -1)
 
 
-def disturb(pixels: Pixels, settings: ViewSettings, rng: np.random.Generator) -> Pixels:
+def disturb(view: Pixels, settings: ViewSettings, rng: np.random.Generator) -> Pixels:
     """Change light, colour, sharpness, noise and compression as cheap cameras do. Returns (h, w, 3) uint8."""
+    pixels: Any = view  # OpenCV's stubs know no dtypes
     if rng.random() < settings.blur:
         if rng.random() < 0.5:
             pixels = cv2.GaussianBlur(pixels, (0, 0), float(rng.uniform(0.4, 1.2)))
@@ -199,7 +201,8 @@ def disturb(pixels: Pixels, settings: ViewSettings, rng: np.random.Generator) ->
     if rng.random() < settings.jpeg:
         _, packed = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 85))])
         pixels = cv2.imdecode(packed, cv2.IMREAD_COLOR)
-    return pixels
+    seen: Pixels = pixels
+    return seen
 
 
 def assign(view: View, strides: Sequence[int]) -> Targets:
