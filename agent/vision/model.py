@@ -107,7 +107,7 @@ def load_manifest(name: str, kind: type[M]) -> tuple[M, bytes]:
     Returns the manifest and the bytes of the .tflite.
     Raises ModelError if either is missing, damaged or of the wrong kind, or if the sha256 differs.
     """
-    path = _manifest_path(name)
+    path = manifest_path(name)
     manifest = _read_manifest(path, kind)
     model = path.with_name(manifest.net.file)
     try:
@@ -146,7 +146,11 @@ def golden_input(seed: int, shape: tuple[int, ...]) -> NDArray[np.int8]:
     return (picture // 3 - 128).astype(np.int8)[None]
 
 
-def _manifest_path(name: str) -> Path:
+def manifest_path(name: str) -> Path:
+    """Give the file of a manifest by its name: a model of models/, or a path (a slash in it, or .json at its end).
+
+    Raises ModelError if models/ has none of this name.
+    """
     if "/" in name or name.endswith(".json"):
         return Path(name)
     path = models_folder() / f"{name}.json"

@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from agent.errors import ModelError
 from agent.vision.model import Net, Tensor, golden_input
 
+EDGETPU_LIBRARY = "libedgetpu.so.1"
 _RUNTIMES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")  # the successor first
 
 
@@ -27,7 +29,22 @@ class Runtime(Protocol):
         """Run once. batch: int8 of the manifest's input shape. Returns the outputs by the manifest's names, copied."""
 
 
-class CpuRuntime:
+class _InterpreterRuntime:
+    """An interpreter that has been proved to be the manifest's net."""
+
+    def __init__(self, interpreter: Any, net: Net, where: str) -> None:
+        self._interpreter = interpreter
+        self._input = _match_input(interpreter.get_input_details(), net.input, where)
+        self._outputs = _match_outputs(interpreter.get_output_details(), net.outputs, where)
+        check_golden(self, net, where)
+
+    def invoke(self, batch: NDArray[np.int8]) -> dict[str, NDArray[np.int8]]:
+        self._interpreter.set_tensor(self._input, batch)
+        self._interpreter.invoke()
+        return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
+
+
+class CpuRuntime(_InterpreterRuntime):
     """A net on the CPU, one thread: boards have better uses for the other cores than spinning on 0.1 ms kernels."""
 
     def __init__(self, content: bytes, net: Net, *, where: str) -> None:
@@ -36,24 +53,50 @@ class CpuRuntime:
         Raises ModelError if the bytes are no model, its doors are not the manifest's, or its answers to the golden
         inputs are more than golden_tolerance steps away.
         """
-        with _quiet_stderr():
-            try:
-                self._interpreter: Any = interpreter_module().Interpreter(model_content=content, num_threads=1)
-                self._interpreter.allocate_tensors()
-            except (ValueError, RuntimeError) as error:
-                raise ModelError(
-                    f"not a model that this interpreter reads: {error}",
-                    where=where,
-                    remedy="restore the file, or make it anew with tools/quantize",
-                ) from error
-        self._input = _match_input(self._interpreter.get_input_details(), net.input, where)
-        self._outputs = _match_outputs(self._interpreter.get_output_details(), net.outputs, where)
-        check_golden(self, net, where)
+        try:
+            with _quiet_stderr():
+                interpreter = interpreter_module().Interpreter(model_content=content, num_threads=1)
+                interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(
+                f"not a model that this interpreter reads: {error}",
+                where=where,
+                remedy="restore the file, or make it anew with tools/quantize",
+            ) from error
+        super().__init__(interpreter, net, where)
 
-    def invoke(self, batch: NDArray[np.int8]) -> dict[str, NDArray[np.int8]]:
-        self._interpreter.set_tensor(self._input, batch)
-        self._interpreter.invoke()
-        return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
+
+class DelegateRuntime(_InterpreterRuntime):
+    """A net on an Edge TPU, in this process: a driver that hangs or crashes takes the process with it."""
+
+    def __init__(self, model: Path, net: Net, *, library: str) -> None:
+        """Load and prove the net. model: compiled for the Edge TPU; library: the delegate's shared library.
+
+        Raises ModelError if there is no such library, no device, a delegate that does not fit this interpreter, or
+        wrong answers to the golden inputs.
+        """
+        try:
+            interpreter = _edge_tpu_interpreter(model, library)
+            interpreter.allocate_tensors()
+        except (OSError, ValueError, RuntimeError) as error:
+            # In this order: no library; no device, or not a model; the delegate could not take the graph.
+            raise ModelError(
+                f"not usable: {error}", where=library, remedy="install libedgetpu and plug the device in"
+            ) from error
+        super().__init__(interpreter, net, str(model))
+
+
+def _edge_tpu_interpreter(model: Path, library: str) -> Any:
+    """Make the interpreter by pycoral where that is installed, else by the delegate's library."""
+    if library == EDGETPU_LIBRARY:
+        # PyPI has another pycoral, without this module: then it is as if there were none.
+        with contextlib.suppress(ImportError):
+            return importlib.import_module("pycoral.utils.edgetpu").make_interpreter(str(model))
+    module = interpreter_module()
+    # The interpreter keeps the delegate alive as long as itself.
+    return module.Interpreter(
+        model_path=str(model), num_threads=1, experimental_delegates=[module.load_delegate(library)]
+    )
 
 
 def interpreter_module() -> ModuleType:
