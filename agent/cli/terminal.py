@@ -55,7 +55,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {int(seconds) % 60:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def tally(words: Iterable[str]) -> Text:
+def verdicts(words: Iterable[str]) -> Text:
     """Count verdicts: `3 mask · 1 no mask`, each in its colour; `nobody` for none."""
     counted = list(words)
     parts = [Text(f"{counted.count(name)} {WORDS[name]}", STYLES[name]) for name in WORDS if counted.count(name)]

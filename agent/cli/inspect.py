@@ -1,0 +1,129 @@
+"""`maskwatch inspect`: what the agent says of pictures, clips and folders, as JSON lines or a table."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from agent.cli.examine import Examiner
+from agent.cli.findings import CropFinding, Finding, PersonFinding, PictureFinding, to_json, to_rows
+from agent.cli.inputs import count_inputs, find_inputs
+from agent.cli.options import add_config_options, load_settings
+from agent.cli.terminal import STYLES, console, verdicts
+from agent.clock import SystemClock
+from agent.errors import InputError, MaskwatchError, NotPermittedError
+from agent.vision.nets import load_classifier, load_detector
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command's options."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "inspect",
+        help="pictures, clips or folders: what the agent would say of each face",
+        description="Say of each face in pictures, or of each person in clips, what the agent would: JSON lines, or a "
+        "table in a terminal.",
+    )
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="a picture, clip or folder; - reads paths from stdin")
+    parser.add_argument("--crops", action="store_true", help="each picture is one tight face crop")
+    parser.add_argument("--single-pass", action="store_true", help="find faces once in the whole picture, no tiles")
+    parser.add_argument("--annotate", type=Path, metavar="DIR", help="write copies with boxes and labels there")
+    parser.add_argument("--json", action="store_true", help="JSON lines even in a terminal")
+    add_config_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Inspect everything; 65 if something could not be read."""
+    settings = load_settings(args).settings
+    classifier = load_classifier(settings.vision.classifier, settings.vision.accelerator).net
+    detector = None if args.crops else load_detector(settings.vision.detector, settings.vision.accelerator).net
+    examiner = Examiner(
+        settings,
+        detector=detector,
+        classifier=classifier,
+        clock=SystemClock(),
+        single_pass=args.single_pass,
+        annotate=args.annotate,
+    )
+    tally = Tally()
+    as_table = sys.stdout.isatty() and not args.json
+    with _progress(args.paths) as (out, done):
+        for item in find_inputs(args.paths, sys.stdin):
+            try:
+                if isinstance(item, MaskwatchError):
+                    raise item
+                for finding in examiner.findings(item):
+                    tally.add(finding)
+                    _print(finding, out, as_table=as_table)
+            except (InputError, NotPermittedError) as error:
+                tally.unread += 1
+                _complain(error, out)
+            done()
+        if as_table:
+            out.print(tally.line())
+    return InputError.exit_code if tally.unread else 0
+
+
+class Tally:
+    """What was found in all, for the last line of a table."""
+
+    def __init__(self) -> None:
+        self.files: set[str] = set()
+        self.labels: list[str] = []
+        self.unread = 0
+
+    def add(self, finding: Finding) -> None:
+        """Count accepted faces and crops by label; a clip's persons by their last."""
+        self.files.add(finding.path)
+        match finding:
+            case PictureFinding(faces=faces):
+                self.labels += [face.label for face in faces if face.accepted]
+            case CropFinding(label=label):
+                self.labels.append(label)
+            case PersonFinding(event="end", data=data):
+                self.labels.append(data.label)
+
+    def line(self) -> Text:
+        """Write it in one line."""
+        line = Text(f"{len(self.files)} files: ", "bold").append_text(verdicts(self.labels))
+        return line.append(f", {self.unread} could not be read", STYLES["bad"]) if self.unread else line
+
+
+@contextmanager
+def _progress(paths: Sequence[str]) -> Iterator[tuple[Console, Callable[[], None]]]:
+    """Show a progress bar where somebody looks. Gives the console for results, and what to call after each file.
+
+    In a terminal results must go through the bar's own console, which moves the bar below them.
+    """
+    out = console()
+    screen = out if out.is_terminal else console(sys.stderr)
+    if not screen.is_terminal:
+        yield out, lambda: None
+        return
+    columns = (TextColumn("inspecting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=screen, transient=True, redirect_stdout=False, redirect_stderr=False) as progress:
+        task = progress.add_task("", total=count_inputs(paths))
+        yield (progress.console if out.is_terminal else out), lambda: progress.advance(task)
+
+
+def _print(finding: Finding, out: Console, *, as_table: bool) -> None:
+    if as_table:
+        for row in to_rows(finding):
+            out.print(row)
+    elif out.is_terminal:
+        out.print(to_json(finding), soft_wrap=True)
+    else:  # not through rich: a reader of lines wants them at once, and fast
+        sys.stdout.write(to_json(finding) + "\n")
+        sys.stdout.flush()
+
+
+def _complain(error: MaskwatchError, out: Console) -> None:
+    if out.is_terminal and sys.stderr.isatty():
+        out.print(Text(str(error), STYLES["bad"]), soft_wrap=True)
+    else:
+        print(error, file=sys.stderr)
