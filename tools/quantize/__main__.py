@@ -1,5 +1,6 @@
-"""Make an int8 model, its manifest and its report from a float checkpoint.
+"""Make int8 models, their manifests and reports from float checkpoints.
 
+    python -m tools.quantize                                     # every checkpoint of models/, as its manifest says
     python -m tools.quantize classifier models/mask-64.npz
     python -m tools.quantize detector models/face-320.npz --threshold 0.45
 
@@ -9,45 +10,108 @@ Calibration draws from ../shared/data with a seed: the same data, seed and check
 import argparse
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
-from agent.errors import MaskwatchError
+import msgspec
+
+from agent.errors import MaskwatchError, ModelError
+from agent.vision.model import DetectorManifest, Manifest
+
+Kind = Literal["classifier", "detector"]
+SHARED_PICTURES = Path("../shared/data/pictures")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One model to make. threshold: the detector's, at which the agent accepts a face."""
+
+    kind: Kind
+    checkpoint: Path
+    folder: Path
+    name: str
+    version: int
+    seed: int
+    threshold: float
+
+
+def quantize(job: Job) -> dict[str, Any]:
+    # Imported here: each brings the data and the net builders of its own kind, and TensorFlow takes seconds.
+    if job.kind == "classifier":
+        from tools.quantize.classifier import quantize_classifier
+        from tools.train.data import load_faces
+
+        return quantize_classifier(job.checkpoint, job.folder, job.name, job.version, load_faces(), job.seed)
+    from tools.quantize.detector import quantize_detector
+    from tools.train.pictures import load_pictures
+
+    pictures, _ = load_pictures(SHARED_PICTURES, Path(".work/pictures"))
+    return quantize_detector(job.checkpoint, job.folder, job.name, job.version, pictures, job.seed, job.threshold)
+
+
+def shipped(folder: Path, seed: int) -> list[Job]:
+    """Give a job for every checkpoint that has a manifest beside it, with the manifest's own numbers."""
+    jobs = []
+    for checkpoint in sorted(folder.glob("*.npz")):
+        path = checkpoint.with_suffix(".json")
+        try:
+            manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        except (OSError, msgspec.DecodeError) as error:
+            raise ModelError(
+                f"no manifest to go by: {error}", where=str(path), remedy="name kind and checkpoint to make a first one"
+            ) from error
+        kind: Kind = "detector" if isinstance(manifest, DetectorManifest) else "classifier"
+        threshold = manifest.score_threshold if isinstance(manifest, DetectorManifest) else 0.0
+        jobs.append(
+            Job(
+                kind=kind,
+                checkpoint=checkpoint,
+                folder=folder,
+                name=manifest.name,
+                version=manifest.version,
+                seed=seed,
+                threshold=threshold,
+            )
+        )
+    return jobs
+
+
+def one_job(chosen: argparse.Namespace) -> Job:
+    return Job(
+        kind=chosen.kind,
+        checkpoint=chosen.checkpoint,
+        folder=chosen.models,
+        name=chosen.name or chosen.checkpoint.stem,
+        version=chosen.version,
+        seed=chosen.seed,
+        threshold=chosen.threshold,
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.quantize", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("kind", choices=["classifier", "detector"])
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("kind", nargs="?", choices=["classifier", "detector"])
+    parser.add_argument("checkpoint", nargs="?", type=Path)
     parser.add_argument("--name", help="of the model; default: the checkpoint's")
     parser.add_argument("--models", type=Path, default=Path("models"), help="folder to write into")
     parser.add_argument("--version", type=int, default=1, help="the model's own version, counted up by whoever ships")
     parser.add_argument("--seed", type=int, default=1, help="of the calibration")
     parser.add_argument("--threshold", type=float, default=0.5, help="detector: the score that the agent accepts")
     chosen = parser.parse_args(arguments)
-    name = chosen.name or chosen.checkpoint.stem
+    if chosen.kind and chosen.checkpoint is None:
+        parser.error(f"{chosen.kind}: name the float checkpoint, a .npz of tools/train")
     try:
-        # Imported here: each brings the data and the net builders of its own kind, and TensorFlow takes seconds.
-        if chosen.kind == "classifier":
-            from tools.quantize.classifier import quantize_classifier
-            from tools.train.data import load_faces
-
-            report = quantize_classifier(
-                chosen.checkpoint, chosen.models, name, chosen.version, load_faces(), chosen.seed
-            )
-        else:
-            from tools.quantize.detector import quantize_detector
-            from tools.train.pictures import load_pictures
-
-            pictures, _ = load_pictures(Path("../shared/data/pictures"), Path(".work/pictures"))
-            report = quantize_detector(
-                chosen.checkpoint, chosen.models, name, chosen.version, pictures, chosen.seed, chosen.threshold
-            )
-    except (MaskwatchError, OSError, ValueError) as error:
+        for job in [one_job(chosen)] if chosen.kind else shipped(chosen.models, chosen.seed):
+            report = quantize(job)
+            told = {key: value for key, value in report.items() if key not in ("training", "label_changed")}
+            print(json.dumps(told, indent=1))
+    except MaskwatchError as error:
         print(error, file=sys.stderr)
-        return getattr(error, "exit_code", 65)
-    print(
-        json.dumps({key: value for key, value in report.items() if key not in ("training", "label_changed")}, indent=1)
-    )
+        return error.exit_code
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return ModelError.exit_code
     return 0
 
 
