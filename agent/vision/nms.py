@@ -9,11 +9,12 @@ def overlaps(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray
 
     boxes: (n, 4), others: (m, 4), x0, y0, x1, y1. Returns (n, m) in 0..1; a box without area overlaps nothing.
     """
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    inner = np.maximum(high - low, 0).prod(-1)
-    union = _areas(boxes)[:, None] + _areas(others)[None] - inner
-    shares: NDArray[np.float32] = np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
+    x0, y0, x1, y1 = boxes.T[:, :, None]
+    width = np.minimum(x1, others[:, 2]) - np.maximum(x0, others[:, 0])
+    height = np.minimum(y1, others[:, 3]) - np.maximum(y0, others[:, 1])
+    inner = np.maximum(width, 0) * np.maximum(height, 0)
+    union = _areas(boxes)[:, None] + _areas(others) - inner
+    shares: NDArray[np.float32] = inner / np.maximum(union, np.maximum(inner, np.finfo(np.float32).tiny))
     return shares
 
 
@@ -21,20 +22,19 @@ def suppress(boxes: NDArray[np.float32], scores: NDArray[np.floating], iou: floa
     """Keep the best box of each heap.
 
     boxes: (n, 4), scores: (n,). The best box stays and takes away all that overlap it by more than `iou`, then the next
-    best of the rest, and so on; of equal scores the earlier goes first.
+    best of the rest, and so on; of equal scores the earlier goes first. One row of overlaps is made for each box that
+    stays, never the whole table: of some hundred candidates ten stay.
     Returns the indices of those that stay, best first. Source: greedy NMS, Dalal 2005.
     """
-    order = np.argsort(-scores, kind="stable")
-    ranked = boxes[order]
-    rivals = overlaps(ranked, ranked) > iou
-    alive = np.ones(len(order), bool)
-    for rank in range(len(order)):
-        if alive[rank]:
-            alive[rank + 1 :] &= ~rivals[rank, rank + 1 :]
-    return order[alive]
+    left = np.argsort(-scores, kind="stable")
+    kept = []
+    while len(left):
+        kept.append(left[0])
+        rest = left[1:]
+        left = rest[overlaps(boxes[left[:1]], boxes[rest])[0] <= iou]
+    return np.array(kept, np.intp)
 
 
 def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
-    areas: NDArray[np.float32] = sides[:, 0] * sides[:, 1]
+    areas: NDArray[np.float32] = np.maximum(boxes[:, 2] - boxes[:, 0], 0) * np.maximum(boxes[:, 3] - boxes[:, 1], 0)
     return areas
