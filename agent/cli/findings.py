@@ -14,7 +14,8 @@ from agent.clock import NS_PER_S
 from agent.events.types import Event, PersonEnd, PersonNew, PersonUpdate
 from agent.seams import Decision, Face, Look, Reason, Verdict
 
-_PATH_WIDTH = 36
+_REST_WIDTH = 54  # what stands right of the path at most
+_PATH_WIDTH = (20, 60)
 
 
 class Probabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,9 +112,9 @@ def to_json(finding: Finding) -> str:
     return msgspec.json.encode(finding).decode()
 
 
-def to_rows(finding: Finding) -> list[Text]:
-    """Write a table's rows for people: accepted faces only."""
-    path = _path(finding.path)
+def to_rows(finding: Finding, *, width: int) -> list[Text]:
+    """Write a table's rows of `width` columns for people: accepted faces only."""
+    path = _path(finding.path, min(max(width - _REST_WIDTH, _PATH_WIDTH[0]), _PATH_WIDTH[1]))
     match finding:
         case PictureFinding(faces=faces):
             rows = [
@@ -135,9 +136,9 @@ def _probabilities(look: Look) -> Probabilities:
     return Probabilities(mask=mask, no_mask=no_mask, incorrect=round(max(0.0, 1 - mask - no_mask), 6))
 
 
-def _path(path: str) -> Text:
-    shown = path if len(path) <= _PATH_WIDTH else "…" + path[1 - _PATH_WIDTH :]
-    return Text(shown.ljust(_PATH_WIDTH) + "  ", no_wrap=True, overflow="ellipsis")
+def _path(path: str, width: int) -> Text:
+    shown = path if len(path) <= width else "…" + path[1 - width :]
+    return Text(shown.ljust(width) + "  ")
 
 
 def _said(label: Verdict, confidence: float, reason: Reason | None) -> Text:

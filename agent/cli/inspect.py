@@ -113,8 +113,8 @@ def _progress(paths: Sequence[str]) -> Iterator[tuple[Console, Callable[[], None
 
 def _print(finding: Finding, out: Console, *, as_table: bool) -> None:
     if as_table:
-        for row in to_rows(finding):
-            out.print(row)
+        for row in to_rows(finding, width=out.width):
+            out.print(row, no_wrap=True, overflow="ellipsis")
     elif out.is_terminal:
         out.print(to_json(finding), soft_wrap=True)
     else:  # not through rich: a reader of lines wants them at once, and fast

@@ -93,8 +93,8 @@ News = Connected | Refused | Lost | Answered | Received | SubscriptionRefused
 class Link(Protocol):
     """A connection to a broker, driven by one thread; failures are News, never exceptions."""
 
-    def connect(self, will: Message) -> None:
-        """Begin to connect, without waiting. Ends in Connected or Refused."""
+    def connect(self, will: Message | None) -> None:
+        """Begin to connect, without waiting. Ends in Connected or Refused. will: None for who only listens."""
 
     def subscribe(self, topics: Sequence[str]) -> None:
         """Ask for topics, QoS 1."""

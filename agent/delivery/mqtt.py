@@ -22,7 +22,7 @@ class MqttLink:
         """
         raise NotImplementedError
 
-    def connect(self, will: Message) -> None:
+    def connect(self, will: Message | None) -> None:
         raise NotImplementedError
 
     def subscribe(self, topics: Sequence[str]) -> None:
