@@ -23,12 +23,20 @@ def check_readable(path: Path) -> None:
         raise NotPermittedError(
             "this user may not read it", where=str(path), remedy="change its owner or mode, or run as another user"
         ) from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise InputError(
-            error.strerror or "cannot be read", where=str(path), remedy="name a picture, clip or folder"
+            getattr(error, "strerror", None) or str(error), where=str(path), remedy="name a picture, clip or folder"
         ) from error
     if empty:
         raise InputError("the file is empty", where=str(path), remedy="copy it again")
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether it is a folder; what cannot be looked at is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _missing(path: Path) -> InputError:
