@@ -12,7 +12,7 @@ from agent.seams import LABELS
 from agent.vision.classifier import MaskClassifier
 from agent.vision.model import ClassifierManifest, load_manifest
 from agent.vision.runtime import CpuRuntime
-from tools.quantize.looks import Looks, answers, face_at, look_at, own_px, softmax, summary
+from tools.quantize.looks import Looks, answers, face_at, look_at, own_px, softmax, summary, two_way_interval
 from tools.quantize.trust import fit_abstain, fit_temperature
 from tools.train.data import generated_faces
 
@@ -92,6 +92,21 @@ def test_a_tight_face_is_its_box_and_no_more() -> None:
     assert picture.shape[:2] == (round(box.height), round(box.width))
     assert (whole.width, whole.height) == (picture.shape[1], picture.shape[0])
     assert own_px(faces, 0) <= box.size_px
+
+
+def test_the_interval_holds_the_figure_and_narrows_with_more_faces() -> None:
+    rng = np.random.default_rng(6)
+    label = (np.arange(2_000) % 2).astype(np.int8)
+    wrong = rng.random(2_000) < 0.1
+    probs = np.stack([(label == 0) ^ wrong, (label == 1) ^ wrong, np.zeros(2_000)], 1).astype(np.float32)
+
+    low, high = two_way_interval(probs, label)
+    few_low, few_high = two_way_interval(probs[:200], label[:200])
+
+    # Two independent shares of about 0.9 over 1,000 faces each: 1.96 * sqrt(0.09 / 2000) to either side.
+    assert low < summary(probs, label)["two_way"] < high
+    assert high - low == pytest.approx(2 * 196 * (0.09 / 2_000) ** 0.5, rel=0.25)
+    assert few_high - few_low > 2 * (high - low)
 
 
 @pytest.mark.skipif(not MEASURE.is_file(), reason="the project's measure is not beside this checkout")

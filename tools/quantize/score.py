@@ -21,7 +21,7 @@ from agent.seams import LABELS
 from agent.vision.classifier import MaskClassifier, decide_one
 from agent.vision.model import ClassifierManifest, load_manifest
 from agent.vision.runtime import CpuRuntime
-from tools.quantize.looks import face_at, summary
+from tools.quantize.looks import face_at, summary, two_way_interval
 from tools.train.data import Faces, load_faces
 
 SIZES_PX = (16.0, 24.0, 32.0, 48.0)
@@ -61,16 +61,21 @@ def main() -> None:
         key = "own" if size is None else f"{size:.0f}"
         probs = predict(classifier, faces, rows, size, tight=chosen.tight, path=chosen.out / f"{key}.jsonl")
         label, source = faces.label[rows], faces.source[rows]
-        found[key] = {"all": summary(probs, label)}
-        found[key] |= {str(one): summary(probs[source == one], label[source == one]) for one in np.unique(source)}
+        parts = {"all": np.ones(len(rows), bool)} | {str(one): source == one for one in np.unique(source)}
+        for name, where in parts.items():
+            low, high = two_way_interval(probs[where], label[where])
+            block = summary(probs[where], label[where]) | {"two_way_low": low, "two_way_high": high}
+            found.setdefault(key, {})[name] = block
     (chosen.out / "summary.json").write_text(json.dumps(found, indent=1) + "\n")
-    table = Table("source", "n", "own size", *(f"{size:.0f} px" for size in SIZES_PX))
+    table = Table("source", "n", "own size", "95 %", *(f"{size:.0f} px" for size in SIZES_PX))
     for name, own in found["own"].items():
         cells = [f"{block[name]['two_way']:.1f} / {block[name]['strict']:.1f}" for block in found.values()]
-        table.add_row(name, str(own["n"]), *cells)
-    console = Console(width=100)
+        table.add_row(name, str(own["n"]), cells[0], f"{own['two_way_low']}-{own['two_way_high']}", *cells[1:])
+    console = Console(width=120)
     console.print(table)
-    console.print("per cent, balanced over labels: the likelier of mask and no_mask / the likeliest of all three")
+    console.print(
+        "per cent, balanced over labels: the likelier of mask and no_mask (95 % interval) / the likeliest of all"
+    )
 
 
 if __name__ == "__main__":
