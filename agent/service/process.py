@@ -1,0 +1,24 @@
+"""The agent as a process: log, signals, and a look at every thread's stack when it is killed for hanging."""
+
+import faulthandler
+import os
+import signal
+
+from agent.clock import SystemClock, boot_id, new_id
+from agent.config import Loaded
+from agent.service.daemon import Daemon
+from agent.service.journal import start_logging
+from agent.service.wiring import World
+
+
+def serve(loaded: Loaded, *, verbose: bool) -> int:
+    """Run the agent until SIGTERM, SIGINT or the end of a medium. Returns the exit code.
+
+    Raises MaskwatchError for what is foreseen to fail at the start.
+    """
+    faulthandler.enable()  # the watchdog's SIGABRT then says in the journal which thread hung, and where
+    start_logging(os.environ, verbose=verbose)
+    daemon = Daemon(loaded, World(clock=SystemClock(), new_id=new_id, boot_id=boot_id(), environ=os.environ))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda got, _frame: daemon.stop(signal.Signals(got).name))
+    return daemon.run()
