@@ -12,12 +12,15 @@ from typing import Any, Self
 from agent.errors import UnavailableError
 
 _START_S = 10.0
-_EXTRA = ("amqtt", "skimage", "matplotlib")
 
 
-def check_extra() -> None:
-    """Make sure that the packages of the `demo` extra are there. Raises UnavailableError, naming the extra."""
-    missing = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
+def check_extra(*, broker: bool, scene: bool) -> None:
+    """Make sure that those packages of the `demo` extra are there that the demo needs: for its broker, for its scene.
+
+    Raises UnavailableError, naming the extra.
+    """
+    needed = (("amqtt",) if broker else ()) + (("skimage", "matplotlib") if scene else ())
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise UnavailableError(
             f"{' and '.join(missing)} not installed", where="demo", remedy="pip install 'maskwatch[demo]'"

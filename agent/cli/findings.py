@@ -9,7 +9,7 @@ import msgspec
 from rich.text import Text
 
 from agent.cli.lines import REASONS
-from agent.cli.terminal import STYLES, WORDS, duration
+from agent.cli.terminal import STYLES, WORDS, duration, tail
 from agent.clock import NS_PER_S
 from agent.events.types import Event, PersonEnd, PersonNew, PersonUpdate
 from agent.seams import Decision, Face, Look, Reason, Verdict
@@ -137,8 +137,7 @@ def _probabilities(look: Look) -> Probabilities:
 
 
 def _path(path: str, width: int) -> Text:
-    shown = path if len(path) <= width else "…" + path[1 - width :]
-    return Text(shown.ljust(width) + "  ")
+    return Text(tail(path, width).ljust(width) + "  ")
 
 
 def _said(label: Verdict, confidence: float, reason: Reason | None) -> Text:

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +40,25 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Inspect everything; 65 if something could not be read."""
     settings = load_settings(args).settings
-    classifier = load_classifier(settings.vision.classifier, settings.vision.accelerator).net
-    detector = None if args.crops else load_detector(settings.vision.detector, settings.vision.accelerator).net
-    examiner = Examiner(
-        settings,
-        detector=detector,
-        classifier=classifier,
-        clock=SystemClock(),
-        single_pass=args.single_pass,
-        annotate=args.annotate,
-    )
+    with ExitStack() as stack:
+        classifier = load_classifier(settings.vision.classifier, settings.vision.accelerator)
+        stack.callback(classifier.close)
+        detector = None if args.crops else load_detector(settings.vision.detector, settings.vision.accelerator)
+        if detector is not None:
+            stack.callback(detector.close)
+        examiner = Examiner(
+            settings,
+            detector=detector.net if detector else None,
+            classifier=classifier.net,
+            clock=SystemClock(),
+            single_pass=args.single_pass,
+            annotate=args.annotate,
+        )
+        tally = _inspect_all(args, examiner)
+    return InputError.exit_code if tally.unread else 0
+
+
+def _inspect_all(args: argparse.Namespace, examiner: Examiner) -> "Tally":
     tally = Tally()
     as_table = sys.stdout.isatty() and not args.json
     with _progress(args.paths) as (out, done):
@@ -66,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
             done()
         if as_table:
             out.print(tally.line())
-    return InputError.exit_code if tally.unread else 0
+    return tally
 
 
 class Tally:

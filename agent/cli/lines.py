@@ -1,11 +1,13 @@
 """Events, states and figures of a site as single lines: for a pipe, a log or the foot of the live view."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
+from rich.console import Console
 from rich.text import Text
 
-from agent.cli.site import Device, Event
-from agent.cli.terminal import STYLES, WORDS, duration
+from agent.cli.site import Device, Event, News, Site
+from agent.cli.terminal import STYLES, WORDS, duration, tail, verdicts
 from agent.events.state import Status, Telemetry
 from agent.events.types import (
     AgentStart,
@@ -36,7 +38,7 @@ def event_line(device: Device, event: Event, *, name_width: int = 0, since_ms: i
     line.append(f"{when(event, since_ms):>8}", STYLES["pale"])
     line.append("  ")
     if name_width:
-        line.append(f"{device.site}/{device.name}".ljust(name_width) + "  ")
+        line.append(_name(device, name_width))
     line.append_text(_told(event))
     return line
 
@@ -64,15 +66,45 @@ def status_line(device: Device, status: Status, *, name_width: int = 0) -> Text:
         words += ", INSECURE: the broker is not verified"
     line = Text(" " * 10, no_wrap=True, overflow="ellipsis")
     if name_width:
-        line.append(f"{device.site}/{device.name}".ljust(name_width) + "  ")
+        line.append(_name(device, name_width))
     style = STYLES["good"] if status.state == "online" and status.camera in (None, "ok") else STYLES["bad"]
     return line.append(f"{'status':<7} ").append(words, style)
+
+
+def plain_line(device: Device, news: News, *, name_width: int, since_ms: int | None = None) -> Text | None:
+    """Give the line for a pipe, or None for what would only repeat itself there."""
+    if isinstance(news, Telemetry):
+        return None
+    if isinstance(news, Status):
+        return status_line(device, news, name_width=name_width)
+    return event_line(device, news, name_width=name_width, since_ms=since_ms)
+
+
+def print_plain(out: Console, lines: Iterable[Text | None]) -> None:
+    """Print lines as they are, at once, however long: whoever reads them is a program or a log."""
+    for line in lines:
+        if line is not None:
+            out.print(line, soft_wrap=True)
+    out.file.flush()
+
+
+def summary(site: Site) -> Text:
+    """Say in one line what was seen."""
+    devices = site.devices.values()
+    labels = [label for device in devices for label, count in device.started.items() for _ in range(count)]
+    line = Text(f"{sum(device.events for device in devices)} events of {len(devices)} devices: ", "bold")
+    line.append_text(verdicts(labels))
+    return line.append(f", {site.unreadable} messages not understood", STYLES["bad"]) if site.unreadable else line
 
 
 def stages_line(telemetry: Telemetry) -> Text:
     """Tell where a frame's milliseconds go."""
     parts = [f"{name} {times.p50_ms:.2f} ms" for name, times in telemetry.stages.items()]
     return Text("  ".join(parts), STYLES["pale"], no_wrap=True, overflow="ellipsis")
+
+
+def _name(device: Device, width: int) -> str:
+    return tail(f"{device.site}/{device.name}", width).ljust(width) + "  "
 
 
 def _told(event: Event) -> Text:

@@ -1,15 +1,16 @@
 """The live view of a site, drawn to fit the terminal: devices on top, persons in the middle, what was said below."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import UNSET
 from rich.console import Group, RenderableType
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from agent.cli.lines import REASONS, event_line, stages_line
 from agent.cli.site import Device, Person, Site
-from agent.cli.terminal import STYLES, bar, duration, label, sparkline
+from agent.cli.terminal import STYLES, bar, duration, label, sparkline, tail
 
 _LOG_LINES_MIN = 4
 _WIDE = 100  # columns from which there is room for more
@@ -42,6 +43,15 @@ def draw(
     return Group(*parts)
 
 
+def show(
+    live: Live, site: Site, now_ns: int, heading: Callable[[], list[Text]], *, since_ms: int | None = None
+) -> None:
+    """Draw the view anew, as large as the terminal is now."""
+    width, height = live.console.size
+    picture = draw(site, now_ns, width=width, height=height, heading=heading(), since_ms=since_ms)
+    live.update(picture, refresh=True)
+
+
 def _table(*columns: tuple[str, int]) -> Table:
     """Make a table without lines. columns: title and width; a negative width is right-aligned."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
@@ -56,16 +66,17 @@ def _devices(site: Site, devices: Sequence[Device], rows: int, now_ns: int, widt
     if not devices:
         return Group(Text("Devices", "bold"), Text("no device has been heard of yet", STYLES["pale"]))
     bars = 14 if width < _WIDE else 34
+    names = 20 if width < _WIDE else 28
     span = "minute" if site.bin_s == 60 else f"{site.bin_s:g} s"
     table = _table(
-        ("Device", 20 if width < _WIDE else 28), ("State", 12), ("fr/s", -5), ("Queue", -5), ("Now", -3),
+        ("Device", names), ("State", 12), ("fr/s", -5), ("Queue", -5), ("Now", -3),
         (f"Per {span}", bars), ("Total", -5),
     )  # fmt: skip
     shown = devices if len(devices) <= rows else devices[: rows - 1]
     for device in shown:
         numbers = device.telemetry
         table.add_row(
-            f"{device.site}/{device.name}",
+            tail(f"{device.site}/{device.name}", names),
             _state(device),
             f"{numbers.frames_per_s:.1f}" if numbers else "",
             f"{numbers.backlog}" if numbers else "",
@@ -102,9 +113,10 @@ def _persons(
 ) -> RenderableType:
     if not persons:
         return Group(Text("Persons", "bold"), Text("nobody in view", STYLES["pale"]))
+    names = 12 if width < _WIDE else 24
     columns = [("Person", 12), ("Says", 12), ("Confidence", 15), ("Face", -6), ("Seen", -11)]
     if named:
-        columns.insert(1, ("Device", 12 if width < _WIDE else 24))
+        columns.insert(1, ("Device", names))
     if width >= _WIDE:
         columns.append(("Looks", -5))
     spare = width - sum(abs(size) + 2 for _, size in columns)
@@ -120,7 +132,7 @@ def _persons(
             duration(person.seconds(now_ns)),
         ]
         if named:
-            cells.insert(1, device.name)
+            cells.insert(1, tail(device.name, names))
         if width >= _WIDE:
             cells.append(str(person.looks))
         if spare > 3:

@@ -5,10 +5,12 @@ lines by agent.cli.lines. Pure: it is told what time it is. Doubled events (deli
 """
 
 from collections import Counter, deque
+from collections.abc import Iterable
 
 import msgspec
 
 from agent.clock import NS_PER_S
+from agent.delivery.link import Received
 from agent.events.envelope import Envelope, decode
 from agent.events.state import Status, Telemetry
 from agent.events.types import (
@@ -33,6 +35,7 @@ _GONE_S = 5.0  # how long a person who left stays on the screen
 _DUPLICATES = 4096  # sequences remembered for one device; a broker resends at most its window of 20
 
 Event = Envelope[EventData]
+News = Event | Status | Telemetry
 
 
 class Person(msgspec.Struct, kw_only=True):
@@ -106,7 +109,7 @@ class Site:
         self.log: deque[tuple[Device, Event]] = deque(maxlen=_LOG_LINES)
         self.unreadable = 0
 
-    def take(self, topic: str, payload: bytes, now_ns: int) -> tuple[Device, Event | Status | Telemetry] | None:
+    def take(self, topic: str, payload: bytes, now_ns: int) -> tuple[Device, News] | None:
         """Take one message. Returns the device and what was new in it; None for what says nothing new."""
         parts = topic.split("/")
         if len(parts) != 4 or parts[0] != "maskwatch" or parts[3] not in ("events", "status", "telemetry"):
@@ -121,6 +124,11 @@ class Site:
         self.devices[key] = device
         return None if new is None else (device, new)
 
+    def take_all(self, messages: Iterable[Received], now_ns: int) -> list[tuple[Device, News]]:
+        """Give what is new in the messages."""
+        found = (self.take(message.topic, message.payload, now_ns) for message in messages)
+        return [news for news in found if news is not None]
+
     def tick(self, now_ns: int) -> None:
         """Forget persons who have been gone for some seconds."""
         for device in self.devices.values():
@@ -132,7 +140,7 @@ class Site:
         """Give the number of the span that `now_ns` falls into."""
         return int(now_ns / NS_PER_S / self.bin_s)
 
-    def _read(self, device: Device, kind: str, payload: bytes, now_ns: int) -> Event | Status | Telemetry | None:
+    def _read(self, device: Device, kind: str, payload: bytes, now_ns: int) -> News | None:
         if kind == "telemetry":
             device.telemetry = msgspec.json.decode(payload, type=Telemetry)
             return device.telemetry
@@ -198,3 +206,8 @@ class Site:
         if not device.bins or device.bins[-1][0] != number:
             device.bins.append((number, Counter()))
         device.bins[-1][1][label] += 1
+
+
+def count_events(news: Iterable[tuple[Device, News]]) -> int:
+    """Count the events among the news."""
+    return sum(not isinstance(new, Status | Telemetry) for _, new in news)

@@ -47,6 +47,11 @@ def bar(part: float, *, width: int) -> str:
     return ("█" * full + (" ▏▎▍▌▋▊▉"[rest] if rest else "")).ljust(width)
 
 
+def tail(text: str, width: int) -> str:
+    """Give the end of a text that is too long: names and paths of one place begin alike."""
+    return text if len(text) <= width else "…" + text[1 - width :]
+
+
 def duration(seconds: float) -> str:
     """Write a span for people: 4.2 s, 3 min 05 s, 2 h 10 min."""
     if seconds < 60:
