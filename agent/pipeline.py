@@ -97,7 +97,7 @@ class Pipeline:
             with self._stages.time("detect"):
                 faces = self._find(frame)
             with self._stages.time("track"):
-                self._tracks = self._tracker.update(faces, now_ns)
+                self._tracks = self._tracker.update(faces, now_ns, self._region(width, height))
         else:
             self._tracks = self._tracker.coast(now_ns)
         moving = [track for track in self._tracks if track.still_s < SILENT_AFTER_S]
@@ -148,6 +148,8 @@ class Pipeline:
         views = self._people.views()
         result = []
         for track in self._tracks:
+            if not track.confirmed:
+                continue
             view = views.get(track.id)
             result.append(
                 InView(
@@ -188,8 +190,7 @@ class Pipeline:
         self._detected_ns, self._waited = frame.captured_ns, 0
         self._detections += 1
         height, width = frame.pixels.shape[:2]
-        x0, y0, x1, y1 = self._vision.region
-        region = Box(x0 * width, y0 * height, x1 * width, y1 * height)
+        region = self._region(width, height)
         faces = [
             face
             for face in self._detector.find(frame.pixels)
@@ -197,6 +198,10 @@ class Pipeline:
         ]
         self._faces += len(faces)
         return faces
+
+    def _region(self, width: int, height: int) -> Box:
+        x0, y0, x1, y1 = self._vision.region
+        return Box(x0 * width, y0 * height, x1 * width, y1 * height)
 
     def _is_worth_a_look(self, track: Track, now_ns: int) -> bool:
         if not track.seen:

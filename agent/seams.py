@@ -118,6 +118,7 @@ class Track(msgspec.Struct, frozen=True, kw_only=True):
 
     seen: found by the detector in this very frame (otherwise box is where it is believed to be).
     last_seen_ns: when the detector last found it. still_s: for how long it has not moved at all.
+    confirmed: found more than once; what was found once may have been nobody.
     """
 
     id: int
@@ -126,6 +127,7 @@ class Track(msgspec.Struct, frozen=True, kw_only=True):
     first_seen_ns: int
     last_seen_ns: int
     still_s: float = 0.0
+    confirmed: bool = True
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):

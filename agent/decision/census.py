@@ -45,7 +45,10 @@ class Census:
 
     def finish(self, now_ns: int) -> list[Event]:
         """Give the last counts: what the other ones have not told yet."""
-        return [] if self._span_from_ns is None else [self._close(0, now_ns)]
+        if self._span_from_ns is None:
+            return []
+        self._sight.settle()
+        return [self._close(0, now_ns)]
 
     def _close(self, present: int, now_ns: int) -> Event:
         assert self._span_from_ns is not None

@@ -1,8 +1,8 @@
 """One person, one story: tracks and looks in, new, update and end out.
 
 A person is a track of the tracker. It is told as `new` at its first decision and as `end` when it has not been seen for
-forget_after_s; one that goes undecided is told as `new` (unsure) and `end` when there were looks enough, and is a
-glimpse, a number only, when there were not.
+forget_after_s. One that goes undecided is told as `new` (unsure) and `end` when there were looks enough, and is a
+glimpse, a number only, when there were not. A track that is not confirmed is nobody, but looks at it count once it is.
 """
 
 import statistics
@@ -37,6 +37,7 @@ class _Story:
 
     def __init__(self, track: Track, settings: DecisionSettings) -> None:
         self.person: str | None = None
+        self.confirmed = False
         self.votes = Votes()
         self.verdict = Verdict(settings, track.first_seen_ns)
         self.first_ns = track.first_seen_ns
@@ -47,6 +48,7 @@ class _Story:
 
     def sight(self, track: Track, width: int, height: int) -> None:
         self.last_ns = track.last_seen_ns
+        self.confirmed |= track.confirmed
         if track.seen:
             self.box_norm = box_norm(track.box, width, height)
             self.sizes_px.append(track.box.size_px)
@@ -122,7 +124,7 @@ class People:
 
     def _decide(self, story: _Story, now_ns: int) -> list[Event]:
         before = story.verdict.decision
-        if not story.verdict.reconsider(story.votes, now_ns):
+        if not story.confirmed or not story.verdict.reconsider(story.votes, now_ns):
             return []
         if story.person is None:
             return [self._new(story, now_ns)]
@@ -137,10 +139,12 @@ class People:
 
     def _end(self, story: _Story, now_ns: int, reason: EndReason) -> list[Event]:
         events: list[Event] = []
+        if not story.confirmed:
+            return events
         if story.person is None:
             if story.votes.looks < self._settings.min_looks:
                 self.glimpses += 1
-                return []
+                return events
             story.verdict.decision = story.votes.unsure(self._settings.min_looks)
             events.append(self._new(story, now_ns))
         fields = _fields(story)

@@ -70,6 +70,12 @@ class Sight:
         blind_s = round((now_ns - self._began_ns) / NS_PER_S, 3)
         return [Event(at_ns=now_ns, data=CameraBack(reason=reason, blind_s=blind_s))]
 
+    def settle(self) -> None:
+        """Take doubtful time for watched: it was not long enough to be blindness, and there is no more of it."""
+        if self._last_ns is not None and not self._told:
+            self._watched_ns += self._last_ns - self._good_ns
+            self._good_ns = self._last_ns
+
     def take_spent(self) -> Spent:
         """Give the seconds watched and blind since last asked; doubtful ones wait until they are known."""
         spent = Spent(watched_ns=self._watched_ns, blind_ns=self._blind_ns)

@@ -27,7 +27,8 @@ _TILES = (6, 8)  # down, across: tiles of 10x10 cells
 _SAME_LOOK = 0.35  # correlation of a tile with its past, of 1
 _MOVED_PART = 0.8  # of the tiles that had and have detail
 _TILES_MIN = 8
-_USUAL_S = 30.0  # time constant of what is usual
+_USUAL_S = 30.0  # time constant of what is usual, and how long it takes to know that
+_EVERY_NS = NS_PER_S // 4  # blindness lasts: a judgement in between costs a tenth of a still frame's time
 _SETTLED_NS = 120 * NS_PER_S  # a moved camera that looks elsewhere for this long was meant to
 _PROBE = 16  # every 16th pixel is compared for frozen
 
@@ -40,43 +41,52 @@ class BlindJudge:
 
     def __init__(self, *, live: bool) -> None:
         self._live = live
+        self._judged_ns: int | None = None
+        self._verdict: BlindReason | None = None
         self._probe: Pixels | None = None
-        self._usual: Grey | None = None  # gradients of the scene, slowly averaged
+        self._usual: Grey = np.zeros((2, HEIGHT, WIDTH), np.float32)  # the scene's gradients, slowly averaged
         self._usual_detail = 0.0
-        self._last_ns = 0
+        self._learnt_s = 0.0
         self._moved_since_ns: int | None = None
 
     def reset(self) -> None:
         """Forget what is usual: another scene."""
-        self._probe, self._usual, self._moved_since_ns = None, None, None
+        self._judged_ns, self._probe = None, None
+        self._learnt_s, self._moved_since_ns = 0.0, None
 
     def look(self, pixels: Pixels, small: Luma, now_ns: int) -> BlindReason | None:
-        """Say what is wrong with this picture, or None. small: as motion.shrink gives it."""
+        """Say what is wrong with this picture, or None. small: as motion.shrink gives it.
+
+        Looks at a few pictures a second and repeats itself in between.
+        """
+        elapsed_ns = 0 if self._judged_ns is None else now_ns - self._judged_ns
+        if self._judged_ns is None or elapsed_ns >= _EVERY_NS:
+            self._judged_ns = now_ns
+            self._verdict = self._judge(pixels, small.astype(np.float32), elapsed_ns / NS_PER_S, now_ns)
+        return self._verdict
+
+    def _judge(self, pixels: Pixels, grey: Grey, elapsed_s: float, now_ns: int) -> BlindReason | None:
         frozen = self._live and self._repeats(pixels)
-        grey = small.astype(np.float32)
         if float(grey.mean()) < _BLACK_LEVEL and float(grey.max()) < _BLACK_PEAK:
             return "black"
         if float(grey.std()) < _FLAT_LEVELS:
             return "flat"
         gradients = _gradients(grey)
         detail = float(np.abs(gradients).mean())
-        if self._usual is None:
-            self._start(gradients, detail, now_ns)
-        elapsed_s = (now_ns - self._last_ns) / NS_PER_S
-        self._last_ns = now_ns
-        if self._usual_detail > _DETAIL_MIN and detail < _COVERED_PART * self._usual_detail:
-            return "covered"
-        if self._looks_elsewhere(gradients, now_ns):
-            return "moved"
-        assert self._usual is not None
-        gain = np.float32(min(1.0, elapsed_s / _USUAL_S))
-        self._usual += (gradients - self._usual) * gain
-        self._usual_detail += (detail - self._usual_detail) * float(gain)
+        if self._learnt_s >= _USUAL_S:
+            if self._usual_detail > _DETAIL_MIN and detail < _COVERED_PART * self._usual_detail:
+                return "covered"
+            if self._looks_elsewhere(gradients, now_ns):
+                return "moved"
+        self._learn(gradients, detail, elapsed_s)
         return "frozen" if frozen else None
 
-    def _start(self, gradients: Grey, detail: float, now_ns: int) -> None:
-        self._usual, self._usual_detail = gradients.copy(), detail
-        self._last_ns, self._moved_since_ns = now_ns, None
+    def _learn(self, gradients: Grey, detail: float, elapsed_s: float) -> None:
+        """Average what is usual: a plain mean of the first half minute, then one that fades."""
+        self._learnt_s += max(elapsed_s, 1e-3)
+        gain = min(1.0, max(elapsed_s, 1e-3) / min(self._learnt_s, _USUAL_S))
+        self._usual += (gradients - self._usual) * np.float32(gain)
+        self._usual_detail += (detail - self._usual_detail) * gain
 
     def _repeats(self, pixels: Pixels) -> bool:
         probe = pixels[::_PROBE, ::_PROBE].copy()
@@ -84,14 +94,13 @@ class BlindJudge:
         return before is not None and before.shape == probe.shape and bool((before == probe).all())
 
     def _looks_elsewhere(self, gradients: Grey, now_ns: int) -> bool:
-        assert self._usual is not None
         if not _other_view(gradients, self._usual):
             self._moved_since_ns = None
             return False
         if self._moved_since_ns is None:
             self._moved_since_ns = now_ns
         if now_ns - self._moved_since_ns >= _SETTLED_NS:
-            self._start(gradients, float(np.abs(gradients).mean()), now_ns)
+            self._learnt_s, self._moved_since_ns = 0.0, None
             return False
         return True
 

@@ -1,10 +1,10 @@
 """Follows faces from frame to frame: which face of now is which face of before.
 
 The life of a track, all of it in time and none of it in frames:
-  born       a face that belongs to nobody; not shown yet, one look of the detector can be wrong
-  confirmed  found a second time; from here on it is shown, seen or believed
+  born       a face that belongs to nobody; one look of the detector can be wrong, so this is nobody yet
+  confirmed  found a second time
   lost       not found, moved on by its velocity for a moment; found again near where it is believed: the same track
-  dead       lost for forget_after_s (born ones sooner)
+  dead       not seen for forget_after_s (born ones sooner)
   silenced   confirmed and without any movement for SILENT_AFTER_S: a poster or a screen. It is shown with its still_s
              so that the pipeline can leave it out, outlives being missed, and comes back to life by moving.
 Faces and tracks are matched all at once at the least total cost (Kuhn, Munkres), so the order of the boxes does not
@@ -12,7 +12,7 @@ count; the cost is the distance from the believed place in sizes of the face, an
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.clock import NS_PER_S
@@ -21,17 +21,17 @@ from agent.seams import Box, Face, Track
 TRACKS_MAX = 32  # a frame of 640x480 holds no more people whose faces are worth a decision
 SILENT_AFTER_S = 30.0  # nobody's head rests this exactly for half a minute
 _SILENT_FORGET_NS = 600 * NS_PER_S  # a poster that somebody stands in front of is still that poster
-_CONFIRM_NS = NS_PER_S  # a born track waits this long for its second sighting
-_STRIDE_SIZES = 8.0  # sizes of a face a second: who walks past a camera at 1.5 m/s (a face is 0.2 m)
-_SURE_SIZES = 3.0  # the same once its velocity is known: what a change of mind adds
-_REACH_SIZES = 0.7  # how far from the believed place at once: the detector's jitter, a nod
-_REACH_SIZES_MAX = 4.5
+_CONFIRM_NS = 3 * NS_PER_S // 2  # a born track waits this long for its second sighting
+# Lengths are in sizes of the face: a face is 0.2 m wide, so who passes a camera at 1.5 m/s makes 7.5 sizes a second.
+_NEW_REACH, _NEW_PACE, _NEW_REACH_MAX = 0.7, 8.0, 4.5  # how far from its only sighting a born track may be found
+_REACH, _PACE = 0.9, 0.8  # how far beside the way from where it was to where it would be by now
 _REACH_SILENT = 0.35  # a poster stays where it is: whoever is found further off is somebody else
-_COAST_S = 0.4  # a lost face keeps its velocity for about this long
-_VELOCITY_S = 0.15  # time constant of the velocity's filter
-_GROWTH = 0.45  # of ln(size) between two sightings, and that much more a second
+_AHEAD_WEIGHT = 0.2  # on that way the far end is likelier: most people go on
+_VELOCITY_S = 0.2  # time constant of the velocity's filter
+_GROWTH = 0.3  # of ln(size) between two sightings, and that much more a second
 _SIZE_WEIGHT = 0.5
 _LOST_WEIGHT = 0.15  # a second: who was seen just now comes before who has been away
+_COAST_S = 0.4  # a lost face is shown going on for about this long
 _STILL_SIZES = 0.12  # how far from where it was a still face's smoothed place may be
 _STILL_SMOOTH_S = 1.0
 
@@ -71,13 +71,15 @@ class _State:
         dx, dy = self.velocity[0] * reach_s, self.velocity[1] * reach_s
         return Box(self.box.x0 + dx, self.box.y0 + dy, self.box.x1 + dx, self.box.y1 + dy)
 
-    def reach_sizes(self, now_ns: int) -> float:
-        """Give how far from the believed place this face may be found, in sizes of itself."""
-        if self.silenced():
-            return _REACH_SILENT
-        elapsed_s = (now_ns - self.last_ns) / NS_PER_S
-        pace = _SURE_SIZES if self.confirmed else _STRIDE_SIZES
-        return min(_REACH_SIZES_MAX, _REACH_SIZES + pace * elapsed_s)
+    def ahead(self, now_ns: int) -> tuple[float, float]:
+        """Give where the centre is at now_ns if the face has gone straight on."""
+        (x, y), elapsed_s = self.box.centre, (now_ns - self.last_ns) / NS_PER_S
+        return x + self.velocity[0] * elapsed_s, y + self.velocity[1] * elapsed_s
+
+    def left(self, bounds: Box, now_ns: int) -> bool:
+        """Tell whether by now the face has walked out of the bounds."""
+        (x, y), margin = self.ahead(now_ns), self.size_px / 2
+        return not (bounds.x0 - margin <= x <= bounds.x1 + margin and bounds.y0 - margin <= y <= bounds.y1 + margin)
 
 
 class Tracker:
@@ -102,26 +104,29 @@ class Tracker:
         """Forget everybody; ids go on."""
         self._states.clear()
 
-    def update(self, faces: Sequence[Face], now_ns: int) -> list[Track]:
-        """Take the faces that the detector found in the frame of now_ns; give all confirmed tracks, by id."""
-        found = sorted(faces, key=lambda face: (*face.box, face.score))  # nothing may depend on their order
-        costs = [[_cost(state, face.box, now_ns) for face in found] for state in self._states]
-        matched = assign(costs, len(found))
+    def update(self, faces: Sequence[Face], now_ns: int, bounds: Box) -> list[Track]:
+        """Take the faces that the detector found in the frame of now_ns; give all tracks, by id.
+
+        bounds: the part of the frame in which faces are searched. Who has walked out of it does not come back as the
+        next one who walks in.
+        """
+        self._states = [state for state in self._states if not self._dead(state, now_ns)]
+        found = sorted(face.box for face in faces if face.box.area > 0)  # nothing may depend on their order
+        matched = assign([{} if state.left(bounds, now_ns) else _costs(state, found, now_ns) for state in self._states])
         for state, column in zip(self._states, matched, strict=True):
             if column is None:
                 state.seen = False
             else:
-                _take(state, found[column].box, now_ns)
+                _take(state, found[column], now_ns)
         taken = {column for column in matched if column is not None}
-        self._states = [state for state in self._states if not self._dead(state, now_ns)]
-        fresh = [face for column, face in enumerate(found) if column not in taken]
-        for face in sorted(fresh, key=lambda face: -face.box.area)[: TRACKS_MAX - len(self._states)]:
-            self._states.append(_born(self._next_id, face.box, now_ns))
+        fresh = [box for column, box in enumerate(found) if column not in taken]
+        for box in sorted(fresh, key=lambda box: -box.area)[: TRACKS_MAX - len(self._states)]:
+            self._states.append(_born(self._next_id, box, now_ns))
             self._next_id += 1
         return self._shown(now_ns)
 
     def coast(self, now_ns: int) -> list[Track]:
-        """Give all confirmed tracks where they are believed to be in a frame that the detector did not see."""
+        """Give all tracks where they are believed to be in a frame that the detector did not see."""
         for state in self._states:
             state.seen = False
         return self._shown(now_ns)
@@ -135,14 +140,12 @@ class Tracker:
                 first_seen_ns=state.first_ns,
                 last_seen_ns=state.last_ns,
                 still_s=state.still_s(),
+                confirmed=state.confirmed,
             )
             for state in self._states
-            if state.confirmed
         ]
 
     def _dead(self, state: _State, now_ns: int) -> bool:
-        if state.seen:
-            return False
         missed_ns = now_ns - state.last_ns
         if state.silenced():
             return missed_ns >= _SILENT_FORGET_NS
@@ -180,36 +183,76 @@ def _take(state: _State, box: Box, now_ns: int) -> None:
         state.anchor, state.still_since_ns = state.place, now_ns
 
 
-def _cost(state: _State, box: Box, now_ns: int) -> float:
-    """Give the price of calling this face that track; infinite where it cannot be."""
-    size_px = box.size_px
-    if size_px <= 0 or state.size_px <= 0:
-        return math.inf
+def _costs(state: _State, found: Sequence[Box], now_ns: int) -> dict[int, float]:
+    """Give the price of calling a face that track, for each face that it can be."""
     elapsed_s = (now_ns - state.last_ns) / NS_PER_S
-    growth = abs(math.log(size_px / state.size_px)) / (_GROWTH * (1 + elapsed_s))
-    away = math.dist(box.centre, state.believed(now_ns).centre) / max(size_px, state.size_px)
-    reach = state.reach_sizes(now_ns)
-    if growth > 1 or away > reach:
-        return math.inf
-    return away + _SIZE_WEIGHT * growth + _LOST_WEIGHT * elapsed_s
+    log_size, growth_max = math.log(state.size_px), _GROWTH * (1 + elapsed_s)
+    start, end, reach = state.box.centre, state.ahead(now_ns), _REACH + _PACE * elapsed_s
+    if state.silenced():
+        end, reach = start, _REACH_SILENT
+    elif not state.confirmed:
+        end, reach = start, min(_NEW_REACH + _NEW_PACE * elapsed_s, _NEW_REACH_MAX)
+    costs: dict[int, float] = {}
+    for index, box in enumerate(found):
+        size_px = max(box.size_px, state.size_px)
+        beside = _distance(box.centre, start, end) / size_px
+        if beside > reach:
+            continue
+        growth = abs(math.log(box.size_px) - log_size) / growth_max
+        if growth <= 1:
+            ahead = math.dist(box.centre, end) / size_px
+            costs[index] = beside + _AHEAD_WEIGHT * ahead + _SIZE_WEIGHT * growth + _LOST_WEIGHT * elapsed_s
+    return costs
 
 
-def assign(costs: Sequence[Sequence[float]], columns: int) -> list[int | None]:
-    """Match rows with columns: as many pairs as possible at the least total cost, none at an infinite one.
+def _distance(point: tuple[float, float], start: tuple[float, float], end: tuple[float, float]) -> float:
+    """Give the distance of a point from the straight way between two others."""
+    dx, dy = end[0] - start[0], end[1] - start[1]
+    squared = dx * dx + dy * dy
+    part = 0.0 if squared == 0 else ((point[0] - start[0]) * dx + (point[1] - start[1]) * dy) / squared
+    part = min(max(part, 0.0), 1.0)
+    return math.hypot(point[0] - start[0] - part * dx, point[1] - start[1] - part * dy)
 
-    costs: one row a track, `columns` numbers each. Returns the column of each row, or None.
+
+def assign(costs: Sequence[Mapping[int, float]]) -> list[int | None]:
+    """Match rows with columns: as many pairs as possible, at the least total cost.
+
+    costs: for each row (a track) the cost of each column (a face) that it may have. Returns the column of each row.
+    Rows that compete for no column are matched on their own, which is nearly all of them.
     """
-    rows = len(costs)
-    matched: list[int | None] = [None] * rows
-    if not rows or not columns:
-        return matched
-    # Leaving a row alone costs more than any set of pairs, so it happens only where no pair is possible.
-    alone = 1.0 + sum(cost for row in costs for cost in row if cost < math.inf)
-    padded = [[min(cost, 2 * alone) for cost in row] + [alone] * rows for row in costs]
-    for row, column in enumerate(_shortest_paths(padded)):
-        if column < columns and costs[row][column] < math.inf:
-            matched[row] = column
+    matched: list[int | None] = [None] * len(costs)
+    for rows in _rivals(costs):
+        if len(rows) == 1:
+            (row,) = rows
+            matched[row] = min(costs[row], key=lambda column: (costs[row][column], column))
+            continue
+        columns = sorted({column for row in rows for column in costs[row]})
+        # Leaving a row alone costs more than all pairs together, so it happens only where there is no pair for it; what
+        # may not be costs more than that.
+        alone = 1.0 + sum(sum(costs[row].values()) for row in rows)
+        never = alone * (len(rows) + 1)
+        table = [[costs[row].get(column, never) for column in columns] + [alone] * len(rows) for row in rows]
+        for row, place in zip(rows, _shortest_paths(table), strict=True):
+            if place < len(columns):
+                matched[row] = columns[place]
     return matched
+
+
+def _rivals(costs: Sequence[Mapping[int, float]]) -> list[list[int]]:
+    """Split the rows that may have any column into groups without a column in common."""
+    groups: list[tuple[list[int], set[int]]] = []
+    for row, options in enumerate(costs):
+        if not options:
+            continue
+        rows, columns = [row], set(options)
+        apart = []
+        for group in groups:
+            if columns.isdisjoint(group[1]):
+                apart.append(group)
+            else:
+                rows, columns = group[0] + rows, columns | group[1]
+        groups = [*apart, (rows, columns)]
+    return [rows for rows, _ in groups]
 
 
 def _shortest_paths(costs: list[list[float]]) -> list[int]:
