@@ -57,12 +57,15 @@ class ClipCamera:
             if damage is not None or not self._loop:
                 return End(damage=damage)
             self._capture.release()
-            self._open()
+            try:
+                self._open()
+            except InputError as error:  # removed or replaced while we looped over it
+                return End(damage=error)
             self._scene += 1
             self._in_scene = 0
             self._scene_from_ns = self._last_ns + round(NS_PER_S / self._fps)
             done, bgr = self._capture.read()
-            if not done:  # the file was replaced while we looped over it
+            if not done:
                 return End(damage=self._damage())
         self._last_ns = max(self._scene_from_ns + self._medium_ns(), self._last_ns + 1)
         pixels = rotate(to_rgb(bgr), self._rotate_deg)
