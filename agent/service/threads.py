@@ -11,14 +11,13 @@ from contextlib import ExitStack
 
 import msgspec
 
-from agent.clock import NS_PER_S, Clock
+from agent.clock import Clock
 from agent.delivery.handover import HandOver
 from agent.errors import UnavailableError
 from agent.pipeline import Pipeline
 from agent.seams import Camera, End, Frame, Silence, Stop
 from agent.service.commands import replay
 from agent.service.inbox import Commanded, Inbox, Opened, Over
-from agent.service.journal import Complaint
 from agent.service.pace import Pace, wait_until
 from agent.service.reports import CameraReport
 from agent.service.slot import FrameSlot
@@ -31,7 +30,6 @@ _SLOT_TRY_S = 0.2  # how late a stop may be noticed while vision is busy with th
 SILENCE_S = 0.5  # how long vision waits for a frame before it looks at the clock: persons are forgotten by then
 DELIVERY_STEP_S = 1.0
 PUBLISH_AT_STOP_S = 5.0
-_REOPEN_S = (1.0, 2.0, 5.0, 10.0, 30.0)  # how long to wait before each try to open an absent camera, the last for ever
 
 
 class Capture(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,20 +47,18 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True):
 
 def capture(work: Capture, inbox: Inbox) -> None:
     """The capture thread: frames into the slot until told to stop, or until the medium is over."""
-    trouble = Complaint(_log, "camera.lost", work.clock)
     with ExitStack() as stack:
         if work.camera.live:
-            _open(work, stack, trouble)
+            stack.push(work.camera)
+            _open(work)
         while not work.stopping.is_set():
             message = work.camera.read(work.read_timeout_s)
             work.stage.beat()
             match message:
                 case Frame():
-                    trouble.over()
                     work.report.frame()
                     _hand_on(work, message)
                 case Silence(why=why):
-                    trouble.failing(why)
                     work.report.lost(why)
                     work.slot.put(message, 0)
                 case End(damage=damage):
@@ -71,21 +67,14 @@ def capture(work: Capture, inbox: Inbox) -> None:
                     return
 
 
-def _open(work: Capture, stack: ExitStack, trouble: Complaint) -> None:
-    """Open a live camera, trying for ever: it may be plugged in tomorrow."""
-    tries = 0
-    while not work.stopping.is_set():
-        try:
-            stack.enter_context(work.camera)
-            _log.info("camera.open source=%r", work.camera.describe())
-            return
-        except UnavailableError as error:
-            trouble.failing(str(error))
-            work.report.lost(error.what)
-            work.slot.put(Silence(since_ns=work.clock.now_ns(), why=error.what), 0)
-        wait_s = _REOPEN_S[min(tries, len(_REOPEN_S) - 1)]
-        tries += 1
-        _wait(work, work.clock.now_ns() + round(wait_s * NS_PER_S))
+def _open(work: Capture) -> None:
+    """Open a live camera. One that is absent is opened by its `read`, whenever it comes."""
+    try:
+        work.camera.__enter__()
+        _log.info("camera.open source=%r", work.camera.describe())
+    except UnavailableError as error:
+        work.report.lost(error.what)
+        work.slot.put(Silence(since_ns=work.clock.now_ns(), why=error.what), 0)
 
 
 def _hand_on(work: Capture, frame: Frame) -> None:

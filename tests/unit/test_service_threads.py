@@ -10,7 +10,7 @@ import pytest
 
 from agent.clock import NS_PER_S
 from agent.delivery.handover import HandOver, HandOverFull
-from agent.errors import InputError, UnavailableError
+from agent.errors import InputError, NotPermittedError, UnavailableError
 from agent.events.state import Command
 from agent.events.types import CameraBack, Event
 from agent.seams import End, Frame, Silence, Stop
@@ -104,38 +104,28 @@ def test_a_live_cameras_frames_go_on_as_they_come() -> None:
     assert stage.beats >= 2
 
 
-def test_an_absent_camera_is_tried_again_with_longer_and_longer_pauses(caplog: pytest.LogCaptureFixture) -> None:
-    clock = TestClock()
+def test_an_absent_camera_is_told_and_read_all_the_same_for_it_opens_itself() -> None:
     slot = Recorded()
-    camera = ScriptedCamera([frame(0)], live=True, absent=8)
-    with caplog.at_level("INFO"):
-        run_capture(camera, clock, slot)
-    assert camera.opened == 1
-    assert clock.now_ns() == pytest.approx((1 + 2 + 5 + 10 + 4 * 30) * NS_PER_S)
-    assert slot.got[:8] == [Silence(since_ns=slot.got[n].since_ns, why="no such device") for n in range(8)]
-    said = [message for message in caplog.messages if message.startswith("camera.")]
-    assert said[0].startswith("camera.lost why='camera: no such device; plug it in'")
-    assert "camera.open source='script'" in said
-    assert said[-1].startswith("camera.lost")
-    assert len(said) < 9  # eight failures in two minutes are not eight lines
+    camera = ScriptedCamera([frame(0)], live=True, absent=1)
+    run_capture(camera, TestClock(), slot)
+    assert slot.got[:2] == [Silence(since_ns=0, why="no such device"), frame(0)]
+    assert camera.closed == 1
 
 
-def test_a_stop_ends_the_wait_for_an_absent_camera() -> None:
-    clock = TestClock()
-    camera = ScriptedCamera([], live=True, absent=10**9)
-    clock.sleep = lambda seconds: camera.stopping.set()  # type: ignore[method-assign]
-    slot = Recorded()
-    run_capture(camera, clock, slot)
-    assert camera.opened == 0
+def test_a_camera_that_may_not_be_used_ends_the_thread() -> None:
+    class Forbidden(ScriptedCamera):
+        def __enter__(self) -> Self:
+            raise NotPermittedError("no", where="camera", remedy="join group video")
+
+    with pytest.raises(NotPermittedError):
+        run_capture(Forbidden([], live=True), TestClock(), Recorded())
 
 
-def test_a_lost_camera_is_told_and_its_return_too(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_lost_camera_is_told_and_its_return_too() -> None:
     slot = Recorded()
     lost = Silence(since_ns=0, why="unplugged")
-    with caplog.at_level("INFO"):
-        _, report, _ = run_capture(ScriptedCamera([frame(0), lost, lost, frame(1)], live=True), TestClock(), slot)
-    assert slot.got[:4] == [frame(0), lost, lost, frame(1)]
-    assert "camera.lost.recovered after=2" in caplog.messages
+    _, report, _ = run_capture(ScriptedCamera([frame(0), lost, frame(1)], live=True), TestClock(), slot)
+    assert slot.got[:3] == [frame(0), lost, frame(1)]
     assert (report.state, report.why) == ("lost", "script over")
 
 
