@@ -24,7 +24,7 @@ from agent.cli.listener import Listener, listen
 from agent.cli.live import show
 from agent.cli.options import add_config_options
 from agent.cli.site import Device, News, Site
-from agent.cli.terminal import STYLES, console, duration, verdicts
+from agent.cli.terminal import STYLES, console, duration, some, verdicts
 from agent.clock import NS_PER_S, Clock, SystemClock, new_id
 from agent.config import Loaded, load
 from agent.events.envelope import Envelope
@@ -180,12 +180,14 @@ class Show:
         """Tell what came out at the other end of the broker, beside what the scene holds."""
         devices = list(self._site.devices.values())
         labels = [label for device in devices for label, count in device.started.items() for _ in range(count)]
-        told = Text(f"{len(labels)} persons in {duration(self._elapsed_s)}: ", "bold").append_text(verdicts(labels))
+        told = Text(f"{some(len(labels), 'person')} in {duration(self._elapsed_s)}: ", "bold").append_text(
+            verdicts(labels)
+        )
         if self._truth and not self._loops:
             told.append("; the scene holds ").append_text(verdicts(self._truth))
         events = sum(device.events for device in devices)
         missing = sum(device.last_sequence - device.events for device in devices)
-        delivered = Text(f"{events} events delivered through {self._url}, ")
+        delivered = Text(f"{some(events, 'event')} delivered through {self._url}, ")
         delivered.append("in order, none missing", STYLES["good"]) if not missing else delivered.append(
             f"{missing} missing", STYLES["bad"]
         )

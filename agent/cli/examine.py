@@ -12,7 +12,7 @@ from agent.cli.inputs import Input, place
 from agent.clock import Clock
 from agent.events.types import Event
 from agent.pipeline import InView, Pipeline
-from agent.seams import Box, End, Face, Pixels, Silence
+from agent.seams import Box, End, Face, Frame, Pixels
 from agent.settings import Settings
 from agent.vision.classifier import MaskClassifier, decide_one
 from agent.vision.detector import FaceDetector
@@ -75,26 +75,30 @@ class Examiner:
         marks = []
         for face, look in zip(found, looks, strict=True):
             decision = decide_one(look, self._classifier.manifest.abstain)
-            accepted = self._accepts(face, detector)
+            accepted = self._accepts(face, detector, width, height)
             faces.append(face_finding(face, look, decision, accepted=accepted))
             if accepted:
                 marks.append(Mark(box=face.box, label=decision.label, confidence=decision.confidence))
         self._draw(item, pixels, marks)
         return PictureFinding(path=str(item.path), width=width, height=height, faces=faces)
 
-    def _accepts(self, face: Face, detector: FaceDetector) -> bool:
-        """Tell whether the agent would follow this face."""
+    def _accepts(self, face: Face, detector: FaceDetector, width: int, height: int) -> bool:
+        """Tell whether the agent would follow this face, by the rules of agent.pipeline."""
+        x0, y0, x1, y1 = self._settings.vision.region
+        x, y = face.box.centre
+        counts = x0 * width <= x <= x1 * width and y0 * height <= y <= y1 * height
         big_enough = face.box.size_px >= self._settings.vision.min_face_px
-        return big_enough and face.score >= detector.manifest.score_threshold
+        return counts and big_enough and face.score >= detector.manifest.score_threshold
 
     def _draw(self, item: Input, pixels: Pixels, marks: list[Mark]) -> None:
         if self._annotate is not None:
-            save_picture(place(self._annotate, item, self._placed), pixels, marks)
+            suffix = None if item.is_picture else ".png"  # a crop may be called anything
+            save_picture(place(self._annotate, item, self._placed, suffix), pixels, marks)
 
     def _clip(self, item: Input, detector: FaceDetector) -> Iterator[Finding]:
         self._clips += 1
         name = str(item.path)
-        source = msgspec.structs.replace(self._settings.camera, source=str(item.path.absolute()), loop=False)
+        source = msgspec.structs.replace(self._settings.camera, source=str(item.path.absolute()), loop=False, rotate=0)
         target = place(self._annotate, item, self._placed, ".mp4") if self._annotate else None
         pipeline = Pipeline(
             detector=detector,
@@ -107,8 +111,7 @@ class Examiner:
         index = last_ns = 0
         with open_camera(source, self._clock) as camera, ClipWriter(target) as writer:
             while not isinstance(message := camera.read(_READ_TIMEOUT_S), End):
-                if isinstance(message, Silence):
-                    continue
+                assert isinstance(message, Frame), "a medium is never silent"
                 index, last_ns = message.index, message.captured_ns
                 yield from _about_persons(name, pipeline.step(message), index)
                 writer.add(message, [_mark(view) for view in pipeline.in_view() if not view.silenced])

@@ -14,7 +14,7 @@ from agent.clock import NS_PER_S
 from agent.events.types import Event, PersonEnd, PersonNew, PersonUpdate
 from agent.seams import Decision, Face, Look, Reason, Verdict
 
-_REST_WIDTH = 54  # what stands right of the path at most
+_REST_WIDTH = 56  # what stands right of the path at most
 _PATH_WIDTH = (20, 60)
 
 

@@ -15,7 +15,7 @@ from agent.cli.examine import Examiner
 from agent.cli.findings import CropFinding, Finding, PersonFinding, PictureFinding, to_json, to_rows
 from agent.cli.inputs import count_inputs, find_inputs
 from agent.cli.options import add_config_options, load_settings
-from agent.cli.terminal import STYLES, console, verdicts
+from agent.cli.terminal import STYLES, console, some, verdicts
 from agent.clock import SystemClock
 from agent.errors import InputError, MaskwatchError, NotPermittedError
 from agent.vision.nets import load_classifier, load_detector
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _inspect_all(args: argparse.Namespace, examiner: Examiner) -> "Tally":
     tally = Tally()
-    as_table = sys.stdout.isatty() and not args.json
+    as_table = console().is_terminal and not args.json
     with _progress(args.paths) as (out, done):
         for item in find_inputs(args.paths, sys.stdin):
             try:
@@ -99,7 +99,7 @@ class Tally:
 
     def line(self) -> Text:
         """Write it in one line."""
-        line = Text(f"{len(self.files)} files: ", "bold").append_text(verdicts(self.labels))
+        line = Text(f"{some(len(self.files), 'file')}: ", "bold").append_text(verdicts(self.labels))
         return line.append(f", {self.unread} could not be read", STYLES["bad"]) if self.unread else line
 
 
@@ -132,7 +132,7 @@ def _print(finding: Finding, out: Console, *, as_table: bool) -> None:
 
 
 def _complain(error: MaskwatchError, out: Console) -> None:
-    if out.is_terminal and sys.stderr.isatty():
+    if out.is_terminal and sys.stderr.isatty():  # the same screen: below the bar it would be overdrawn
         out.print(Text(str(error), STYLES["bad"]), soft_wrap=True)
     else:
         print(error, file=sys.stderr)

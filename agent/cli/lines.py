@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from agent.cli.site import Device, Event, News, Site
-from agent.cli.terminal import STYLES, WORDS, duration, tail, verdicts
+from agent.cli.terminal import STYLES, WORDS, duration, some, tail, verdicts
 from agent.events.state import Status, Telemetry
 from agent.events.types import (
     AgentStart,
@@ -92,9 +92,12 @@ def summary(site: Site) -> Text:
     """Say in one line what was seen."""
     devices = site.devices.values()
     labels = [label for device in devices for label, count in device.started.items() for _ in range(count)]
-    line = Text(f"{sum(device.events for device in devices)} events of {len(devices)} devices: ", "bold")
+    events = sum(device.events for device in devices)
+    line = Text(f"{some(events, 'event')} of {some(len(devices), 'device')}: ", "bold")
     line.append_text(verdicts(labels))
-    return line.append(f", {site.unreadable} messages not understood", STYLES["bad"]) if site.unreadable else line
+    return (
+        line.append(f", {some(site.unreadable, 'message')} not understood", STYLES["bad"]) if site.unreadable else line
+    )
 
 
 def stages_line(telemetry: Telemetry) -> Text:

@@ -23,8 +23,12 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 def console(stream: TextIO | None = None) -> Console:
-    """Give a console on a stream (stdout when none is named): no highlighting of its own, no markup in our data."""
-    return Console(file=stream or sys.stdout, highlight=False, markup=False, emoji=False)
+    """Give a console on a stream (stdout when none is named): no highlighting of its own, no markup in our data.
+
+    Only the stream says whether it is a terminal: FORCE_COLOR in somebody's environment must not put codes in a pipe.
+    """
+    file = stream or sys.stdout
+    return Console(file=file, force_terminal=file.isatty(), highlight=False, markup=False, emoji=False)
 
 
 def label(verdict: Verdict | str) -> Text:
@@ -58,6 +62,11 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes = int(seconds) // 60
     return f"{minutes} min {int(seconds) % 60:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def some(count: int, noun: str) -> str:
+    """Write a count with its noun: 1 file, 2 files."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def verdicts(words: Iterable[str]) -> Text:

@@ -216,7 +216,7 @@ def test_telemetry_does_not_repeat_itself_in_a_pipe() -> None:
 def test_the_summary_counts_events_devices_and_labels() -> None:
     one, two = Board(), Board(device="cam-2")
     site = fed(one.event(new("a-1")), two.event(new("a-1", "no_mask")), ("maskwatch/x/y/status", b"?"))
-    assert lines.summary(site).plain == "2 events of 2 devices: 1 mask · 1 no mask, 1 messages not understood"
+    assert lines.summary(site).plain == "2 events of 2 devices: 1 mask · 1 no mask, 1 message not understood"
 
 
 def drawn(site: Site, width: int, height: int, now_ns: int = 0) -> list[str]:
