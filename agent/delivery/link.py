@@ -29,6 +29,7 @@ class Trouble(Enum):
     TIMEOUT = "timeout"
     TLS_UNKNOWN_CA = "unknown certificate authority"
     TLS_EXPIRED = "certificate expired"
+    TLS_NOT_YET_VALID = "certificate not valid yet"
     TLS_HOST_NAME = "certificate of another host"
     TLS_CLIENT_CERTIFICATE = "client certificate refused"
     TLS_OTHER = "TLS failure"
@@ -108,5 +109,5 @@ class Link(Protocol):
     def drop(self) -> None:
         """Forget the connection at once, without a goodbye: the broker publishes the will."""
 
-    def close(self, goodbye: Sequence[Message]) -> None:
-        """Publish the last messages and disconnect in order; the will is not published."""
+    def close(self) -> None:
+        """Disconnect in order: the broker does not publish the will."""

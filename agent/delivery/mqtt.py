@@ -1,12 +1,53 @@
-"""The edge to paho: a connection's worth of MQTT, told as values (agent.delivery.link)."""
+"""The edge to paho: a connection to the broker whose news are values (agent.delivery.link).
 
+Rules for whoever edits this:
+- One paho client a connection, and paho's own queue, resending and reconnecting unused: the outbox is the queue.
+- Connecting blocks (name look-up, TCP, TLS), for longer than events may wait for the disk: it runs on a thread of its
+  own, started by `spawn`, which hands the connected client over and ends. From then on the delivery thread alone
+  touches the client, with its own poll(2) on the socket: loop_start would need locks, and wakes up late.
+- A callback only notes a value. paho calls it within loop_read, loop_write, loop_misc or publish of this thread.
+- `auto` tries MQTT 5 first, always; 3.1.1 follows at once where that is refused, by a word or by a bare close.
+"""
+
+import logging
+import os
+import queue
+import select
+import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
-from agent.delivery.link import Message, News
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from agent.delivery.credentials import Credentials
+from agent.delivery.link import (
+    Answered,
+    Connected,
+    Lost,
+    Message,
+    News,
+    Received,
+    Refused,
+    SubscriptionRefused,
+    Trouble,
+    Version,
+)
+from agent.delivery.trouble import Speaker
+from agent.errors import MaskwatchError
 from agent.settings import MqttSettings
 
 Spawn = Callable[[Callable[[], None]], None]
 """Runs a function on a thread of its own that the process does not wait for at its end; service and cli have one."""
+
+_CONNECT_TIMEOUT_S = 5.0  # for each address of the name, and for the TLS handshake
+_RECEIVE_MAX_UNSAID = 65_535  # MQTT 5.0 section 3.2.2.3.3
+_UNSUPPORTED_VERSION = 132
+_FAILURE = 128  # reason codes from here on are failures
 
 
 class MqttLink:
@@ -20,22 +61,239 @@ class MqttLink:
         environ: where CREDENTIALS_DIRECTORY is looked up, for relative file names.
         Raises ConfigError for a missing or wrong file, NotPermittedError for one that may not be read.
         """
-        raise NotImplementedError
+        self._settings = settings
+        self._client_id = client_id
+        self._spawn = spawn
+        self._credentials = Credentials(settings, os.environ if environ is None else environ)
+        self._credentials.password()
+        self._credentials.tls()
+        self._speaker = Speaker(settings, client_id=client_id)
+        self._ready = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._results: queue.SimpleQueue[tuple[int, paho.Client | Refused]] = queue.SimpleQueue()
+        self._attempt = 0  # numbers the attempts, so that the result of one given up is known
+        self._will: Message | None = None
+        self._version: Version = "5"
+        self._client: paho.Client | None = None
+        self._up = False
+        self._ear = _Ear()
+        self._subscribing: dict[int, Sequence[str]] = {}
+        self._news: list[News] = []
 
-    def connect(self, will: Message | None) -> None:
-        raise NotImplementedError
+    def connect(self, will: Message) -> None:
+        """Begin to connect, without waiting. Ends in Connected or Refused."""
+        self._will = will
+        self._begin("3.1.1" if self._settings.protocol == "3.1.1" else "5")
 
     def subscribe(self, topics: Sequence[str]) -> None:
-        raise NotImplementedError
+        """Ask for topics, QoS 1."""
+        if self._client is not None:
+            _, mid = self._client.subscribe([(topic, 1) for topic in topics])
+            if mid is not None:
+                self._subscribing[mid] = topics
 
     def publish(self, message: Message) -> int:
-        raise NotImplementedError
+        """Send now and never keep for later; gives the token of the answer (QoS 1)."""
+        assert self._client is not None, "publish without a connection"
+        properties = None
+        if self._version == "5" and (message.content_type or message.correlation is not None):
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            if message.content_type:
+                properties.ContentType = message.content_type
+            if message.correlation is not None:
+                properties.CorrelationData = message.correlation
+        info = self._client.publish(message.topic, message.payload, message.qos, message.retain, properties)
+        return info.mid
 
     def wait(self, timeout_s: float, wake: int) -> list[News]:
-        raise NotImplementedError
+        """Wait until something has happened, the descriptor `wake` is readable or the time is over."""
+        poll = select.poll()
+        poll.register(wake, select.POLLIN)
+        poll.register(self._ready, select.POLLIN)
+        client = self._client
+        sock = None if client is None else client.socket()
+        buffered = False
+        if client is not None and sock is not None:
+            poll.register(sock, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
+            buffered = _has_buffered(sock)
+        events = dict(poll.poll(0 if self._news or buffered else timeout_s * 1000))
+        if client is not None and sock is not None:
+            self._serve(client, sock, events.get(sock.fileno(), 0) | (select.POLLIN if buffered else 0))
+        if self._ready in events:
+            os.eventfd_read(self._ready)
+        with suppress(queue.Empty):
+            while True:
+                self._take_over(*self._results.get_nowait())
+        news, self._news = self._news, []
+        return news
 
     def drop(self) -> None:
-        raise NotImplementedError
+        """Forget the connection at once, without a goodbye: the broker publishes the will."""
+        self._attempt += 1
+        self._up = False
+        client, self._client = self._client, None
+        self._subscribing.clear()
+        if client is not None:
+            _hang_up(client)
 
-    def close(self, goodbye: Sequence[Message]) -> None:
-        raise NotImplementedError
+    def close(self) -> None:
+        """Disconnect in order: the broker does not publish the will."""
+        if self._client is not None and self._up:
+            self._up = False
+            self._client.disconnect()
+        self.drop()
+
+    def _begin(self, version: Version) -> None:
+        self.drop()
+        self._version = version
+        attempt = self._attempt
+        self._spawn(lambda: self._connect(attempt, version))
+
+    def _connect(self, attempt: int, version: Version) -> None:
+        """Connect and hand the result over; runs on a thread of its own and touches nothing that others change."""
+        result: paho.Client | Refused
+        try:
+            result = self._dial(version)
+        except MaskwatchError as error:  # a file that was there at the start has gone
+            result = Refused(trouble=Trouble.TLS_OTHER, sentence=str(error))
+        except (OSError, UnicodeError) as error:
+            result = self._speaker.of_error(error)
+        self._results.put((attempt, result))
+        os.eventfd_write(self._ready, 1)
+
+    def _dial(self, version: Version) -> paho.Client:
+        assert self._will is not None
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._client_id,
+            protocol=MQTTProtocolVersion.MQTTv5 if version == "5" else MQTTProtocolVersion.MQTTv311,
+            reconnect_on_failure=False,
+        )
+        client.max_inflight_messages_set(0)  # no bound of its own: the pump's holds, and nothing waits in paho
+        client.connect_timeout = _CONNECT_TIMEOUT_S
+        client.will_set(self._will.topic, self._will.payload, self._will.qos, self._will.retain)
+        if self._settings.username:
+            client.username_pw_set(self._settings.username, self._credentials.password())
+        context = self._credentials.tls()
+        if context is not None:
+            client.tls_set_context(context)
+        client.connect(self._settings.host, self._settings.port, self._settings.keepalive_s)
+        sock = client.socket()
+        if isinstance(sock, socket.socket):  # an event must not wait for the answer to the message before it (Nagle)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return client
+
+    def _take_over(self, attempt: int, result: paho.Client | Refused) -> None:
+        if attempt != self._attempt:  # given up meanwhile
+            if isinstance(result, paho.Client):
+                _hang_up(result)
+        elif isinstance(result, Refused):
+            self._news.append(result)
+        else:
+            self._client = result
+            self._ear = _Ear()
+            logger = logging.Logger("paho", logging.WARNING)
+            logger.addHandler(self._ear)
+            result.enable_logger(logger)
+            result.on_connect = self._on_connect
+            result.on_disconnect = self._on_disconnect
+            result.on_publish = self._on_publish
+            result.on_subscribe = self._on_subscribe
+            result.on_message = self._on_message
+
+    def _serve(self, client: paho.Client, sock: Any, events: int) -> None:
+        if events & (select.POLLIN | select.POLLERR | select.POLLHUP):
+            client.loop_read()
+            while client.socket() is sock and _has_buffered(sock):
+                client.loop_read()
+        if events & select.POLLOUT:
+            client.loop_write()
+        client.loop_misc()
+
+    def _on_connect(self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, properties: Any) -> None:
+        if reason.is_failure:
+            if reason.value == _UNSUPPORTED_VERSION and self._falls_back():
+                return
+            self._refuse(self._speaker.of_connack(reason.value, str(reason)))
+            return
+        self._up = True
+        receive_max = getattr(properties, "ReceiveMaximum", _RECEIVE_MAX_UNSAID)
+        self._news.append(Connected(version=self._version, receive_max=receive_max))
+
+    def _on_disconnect(
+        self, _client: paho.Client, _data: Any, flags: Any, reason: ReasonCode, _properties: Any
+    ) -> None:
+        if self._client is None or _client is not self._client:
+            return
+        if self._ear.error is not None:
+            why = self._speaker.of_error(self._ear.error)
+        else:
+            why = self._speaker.of_disconnect(
+                reason.value if flags.is_disconnect_packet_from_server else 0, str(reason)
+            )
+        if self._up:
+            self._news.append(Lost(trouble=why.trouble, sentence=why.sentence))
+            self._up = False
+            self._client = None
+        elif self._ear.error is not None or not self._falls_back():
+            self._refuse(why)
+
+    def _falls_back(self) -> bool:
+        if self._settings.protocol != "auto" or self._version != "5":
+            return False
+        self._client = None  # paho is still at work in it: it closes its own socket
+        self._begin("3.1.1")
+        return True
+
+    def _refuse(self, why: Refused) -> None:
+        self._client = None
+        self._news.append(why)
+
+    def _on_publish(self, _client: paho.Client, _data: Any, mid: int, reason: ReasonCode, _properties: Any) -> None:
+        self._news.append(Answered(token=mid, code=reason.value))
+
+    def _on_subscribe(
+        self, _client: paho.Client, _data: Any, mid: int, reasons: list[ReasonCode], _properties: Any
+    ) -> None:
+        for topic, reason in zip(self._subscribing.pop(mid, ()), reasons, strict=False):
+            if reason.value >= _FAILURE:
+                self._news.append(SubscriptionRefused(topic=topic, code=reason.value))
+
+    def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:  # not a topic of ours
+            return
+        self._news.append(
+            Received(
+                topic=topic,
+                payload=bytes(message.payload),
+                retained=message.retain,
+                response_topic=getattr(message.properties, "ResponseTopic", None),
+                correlation=getattr(message.properties, "CorrelationData", None),
+            )
+        )
+
+
+class _Ear(logging.Handler):
+    """Remembers the error that paho only logs: with TLS 1.3 it is how a broker refuses our certificate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.error: OSError | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for argument in record.args if isinstance(record.args, tuple) else ():
+            if isinstance(argument, OSError):
+                self.error = argument
+
+
+def _has_buffered(sock: Any) -> bool:
+    """Tell whether TLS holds decrypted bytes that poll(2) knows nothing of."""
+    return hasattr(sock, "pending") and sock.pending() > 0
+
+
+def _hang_up(client: paho.Client) -> None:
+    sock = client.socket()
+    if sock is not None:
+        with suppress(OSError):
+            sock.close()

@@ -1,19 +1,60 @@
-"""The outbox: every event is on the disk before it is sent, and stays until it is acknowledged."""
+"""The outbox: every event is on the disk before it is sent, and stays until it is acknowledged.
 
+Rules for whoever edits this:
+- An event gets its sequence in the transaction that stores it; the newest row stays, so that the next one follows it.
+- What is acknowledged is deleted within a later append (or in bulk, or at the end): a delete alone costs a commit.
+  A kill in between sends it again, under the same stream and sequence.
+- The last word on a person who is still present stays as a `done` row: after a crash the end is made of it.
+- State in memory changes after the commit and never before: a failed transaction may be repeated.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self, TypeVar
+
+import msgspec
 
 from agent.clock import Clock
+from agent.delivery import quota, recovery, schema
+from agent.delivery.rows import COLUMNS, Row, insert, last_words, read
+from agent.delivery.schema import DamagedError
 from agent.events.envelope import Stored
-from agent.events.types import Event, PersonNew, PersonUpdate
+from agent.events.types import Event, OutboxReset, PersonEnd, PersonNew, PersonUpdate
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+APPEND_MAX = 500  # events in one transaction: about 200 kB, a second of a slow card
+_DELETE_ALONE = 256  # so many acknowledged rows are worth a commit of their own while a backlog drains
+_MB = 1_000_000
 
 
 class Outbox:
-    """One stream of events in one SQLite file, owned by one thread of one process."""
+    """One stream of events in one SQLite file, owned by one thread of one process.
 
-    stream: str
+    Each method that reads or writes the file raises StorageError or NotPermittedError, one line, when that fails;
+    damage met on the way begins a new stream instead (see `stream`).
+    """
+
     previous_stop: Literal["clean", "unclean", "none"]
+    backlog: int
+    """Events stored and neither acknowledged nor given up."""
+    given_up: int
+    """Events given up since this was opened, each named in a gap."""
+
+    _db: sqlite3.Connection
+    _state: schema.State
+    _last: int
+    _acked: int
+    _deletable: int
+    """Acknowledged rows that are still in the file."""
+    _open: dict[str, Stored]
+    """The last word on each person present, by person."""
 
     @classmethod
     def open(cls, directory: Path, *, clock: Clock, new_id: Callable[[], str], boot_id: str, quota_mb: float) -> Self:
@@ -22,51 +63,266 @@ class Outbox:
         Raises StorageError (disk full, read-only, broken; made by a newer release; used by another process) or
         NotPermittedError, one line each.
         """
-        raise NotImplementedError
+        file = directory / "outbox.db"
+        lock = _take_lock(file)
+        try:
+            return cls(file, lock, clock=clock, new_id=new_id, boot_id=boot_id, quota_mb=quota_mb)
+        except BaseException:
+            os.close(lock)
+            raise
 
-    def append(self, events: Sequence[Event]) -> None:
-        """Store events in one durable transaction, deleting what was acknowledged since the last one.
-
-        Raises StorageError; then none of them is stored and the call may be repeated.
-        """
-        raise NotImplementedError
-
-    def pending(self, after_sequence: int = 0, limit: int = 20) -> list[Stored]:
-        """Give the first unacknowledged events after a sequence, in order."""
-        raise NotImplementedError
-
-    def acknowledge(self, stream: str, up_to_sequence: int) -> int:
-        """Take note that everything up to a sequence has arrived; gives how many events that were."""
-        raise NotImplementedError
-
-    def open_persons(self) -> list[PersonNew | PersonUpdate]:
-        """Give the last word on each person whose end is not stored, in the order of their first event."""
-        raise NotImplementedError
+    def __init__(
+        self, file: Path, lock: int, *, clock: Clock, new_id: Callable[[], str], boot_id: str, quota_mb: float
+    ) -> None:
+        """For `open`, which takes the lock."""
+        self._file = file
+        self._lock = lock
+        self._clock = clock
+        self._new_id = new_id
+        self._boot_id = boot_id
+        self._pages_max = int(quota_mb * _MB) // schema.PAGE_BYTES
+        self.given_up = 0
+        try:
+            self._db = schema.connect(file, pages_max=self._pages_max)
+            self.previous_stop = self._load()
+        except (sqlite3.Error, DamagedError, OSError) as error:
+            self._begin_anew(error)
+            self.previous_stop = "unclean"
 
     @property
-    def backlog(self) -> int:
-        """Events stored and not acknowledged."""
-        raise NotImplementedError
-
-    @property
-    def last_sequence(self) -> int:
-        """The newest sequence given out; 0 before the first event."""
-        raise NotImplementedError
+    def stream(self) -> str:
+        """The id of the stream; another one after the file was found damaged."""
+        return self._state.stream
 
     @property
     def session(self) -> int:
         """The number of the last connection; 0 before the first."""
-        raise NotImplementedError
+        return self._state.session
+
+    @property
+    def last_sequence(self) -> int:
+        """The newest sequence given out; 0 before the first event."""
+        return self._last
+
+    @property
+    def acknowledged(self) -> int:
+        """Everything up to this sequence is done: acknowledged, or given up and named in a gap."""
+        return self._acked
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Store at most APPEND_MAX events in one durable transaction, deleting what was acknowledged before.
+
+        When it raises, none of them is stored, and the call may be repeated.
+        """
+        assert len(events) <= APPEND_MAX, len(events)
+        self._guard(lambda: self._append(events))
+
+    def append_loss(self, lost: Sequence[Event]) -> None:
+        """Give events that could not be kept their sequences, and a `gap` (why: disk) that names them."""
+        self._guard(lambda: self._append_loss(lost))
+
+    def pending(self, after_sequence: int = 0, limit: int = 20) -> list[Stored]:
+        """Give the first unacknowledged events after a sequence, in order."""
+        if max(after_sequence, self._acked) >= self._last:
+            return []
+        return self._guard(lambda: self._select(max(after_sequence, self._acked), limit))
+
+    def acknowledge(self, stream: str, up_to_sequence: int) -> int:
+        """Take note that everything up to a sequence has arrived; gives how many events that were.
+
+        Another stream than this one, or a sequence that was never given out, changes nothing.
+        """
+        return self._guard(lambda: self._acknowledge(stream, up_to_sequence))
+
+    def open_persons(self) -> list[PersonNew | PersonUpdate]:
+        """Give the last word on each person whose end is not stored, oldest first."""
+        kinds: dict[str, type[PersonNew | PersonUpdate]] = {kind.TYPE: kind for kind in (PersonNew, PersonUpdate)}
+        return [msgspec.json.decode(word.data, type=kinds[word.type]) for word in self._open.values()]
 
     def next_session(self) -> int:
         """Count a connection, durably, and give its number (from 1)."""
-        raise NotImplementedError
+        self._guard(lambda: self._write_state(session=self.session + 1))
+        return self.session
 
     def close(self, *, clean: bool) -> None:
         """Close the file. clean: leave the mark of an orderly stop, for `previous_stop` of the next open."""
-        raise NotImplementedError
+        try:
+            if clean:
+                self._guard(lambda: self._commit((), done=self._acked))
+                self._guard(lambda: self._write_state(running=False))
+        finally:
+            self._db.close()
+            os.close(self._lock)
+
+    # What the public methods do, unguarded: each raises sqlite3.Error or DamagedError.
+
+    def _append(self, events: Sequence[Event]) -> None:
+        while not quota.fits(self._db, rows := self._number(events), pages_max=self._pages_max):
+            loss = quota.oldest(self._db, after=self._acked)
+            if loss is None:
+                break  # nothing is left to give up: SQLite's own bound has the last word
+            self._commit(self._number([Event(at_ns=self._clock.now_ns(), data=loss.gap)]), done=loss.gap.last)
+            self.backlog -= loss.count
+            self.given_up += loss.count
+            log.warning("outbox.gap first=%d last=%d events=%d", loss.gap.first, loss.gap.last, loss.count)
+        self._commit(rows, done=self._acked)
+
+    def _append_loss(self, lost: Sequence[Event]) -> None:
+        gap = Event(at_ns=self._clock.now_ns(), data=quota.unsaved(lost, first=self._last + 1))
+        self._commit(self._number([gap], after=self._last + len(lost)), done=self._acked)
+        self.given_up += len(lost)
+
+    def _acknowledge(self, stream: str, up_to: int) -> int:
+        if stream != self.stream or not self._acked < up_to <= self._last:
+            return 0
+        query = "SELECT count(*) FROM events WHERE done = 0 AND sequence > ? AND sequence <= ?"
+        count: int = self._db.execute(query, (self._acked, up_to)).fetchone()[0]
+        self._acked = up_to
+        self.backlog -= count
+        self._deletable += count
+        if self._deletable >= _DELETE_ALONE:
+            self._commit((), done=up_to)
+        return count
+
+    def _number(self, events: Sequence[Event], *, after: int | None = None) -> list[Row]:
+        """Make rows of events. An instant becomes wall time here, by its age, while the clock can be trusted."""
+        now_ns = self._clock.now_ns()
+        wall_ns = self._clock.wall_ns() if self._clock.trusted() else None
+        return [
+            Row(
+                stored=Stored(
+                    stream=self.stream,
+                    sequence=sequence,
+                    type=event.type,
+                    person=event.person,
+                    boot_id=self._boot_id,
+                    at_ns=event.at_ns,
+                    at_wall_ns=None if wall_ns is None else wall_ns - (now_ns - event.at_ns),
+                    recorded_wall_ns=wall_ns,
+                    data=msgspec.json.encode(event.data),
+                )
+            )
+            for sequence, event in enumerate(events, (self._last if after is None else after) + 1)
+        ]
+
+    def _commit(self, rows: Sequence[Row], *, done: int) -> None:
+        """Store rows and delete everything up to `done` that is not needed any more, in one transaction."""
+        words = last_words([*self._open.values(), *(row.stored for row in rows)])
+        keep = [word.sequence for word in words.values()]
+        if not rows:
+            keep.append(self._last)  # the newest row says where the sequence goes on
+        with schema.transaction(self._db):
+            if self._deletable or done > self._acked:
+                among = "(SELECT value FROM json_each(?))"
+                values = (done, json.dumps(keep))
+                self._db.execute(f"DELETE FROM events WHERE sequence <= ? AND sequence NOT IN {among}", values)
+                self._db.execute(f"UPDATE events SET done = 1 WHERE sequence <= ? AND sequence IN {among}", values)
+            insert(self._db, rows)
+        self._acked, self._deletable, self._open = done, 0, words
+        if rows:
+            self._last = rows[-1].stored.sequence
+            self.backlog += len(rows)
+
+    def _select(self, after: int, limit: int) -> list[Stored]:
+        query = f"SELECT {COLUMNS} FROM events WHERE done = 0 AND sequence > ? ORDER BY sequence LIMIT ?"
+        return [self._sound(values) for values in self._db.execute(query, (after, limit))]
+
+    def _sound(self, values: tuple[Any, ...]) -> Stored:
+        row = read(values, self.stream)
+        if row is None:
+            raise DamagedError(f"event {values[0]} is not what was written")
+        return row.stored
+
+    def _write_state(self, **changes: Any) -> None:
+        state = msgspec.structs.replace(self._state, **changes)
+        schema.write_state(self._db, state)
+        self._state = state
+
+    # Opening, and what is done about damage.
+
+    def _load(self) -> Literal["clean", "unclean", "none"]:
+        """Read where things stand, mark that we run, and tell how the run before ended.
+
+        Raises sqlite3.Error, DamagedError, OSError or, for a file of a newer release, StorageError.
+        """
+        state = schema.read_state(self._db, self._file)
+        recovery.settle(self._file, is_new=state is None)
+        if state is not None and state.running:
+            schema.check(self._db)
+        self._state = state or schema.State(stream=self._new_id(), session=0, running=True)
+        self._write_state(running=True)
+        first, self.backlog = self._db.execute("SELECT min(sequence), count(*) FROM events WHERE done = 0").fetchone()
+        self._last = self._db.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()[0]
+        self._acked = self._last if first is None else first - 1
+        self._deletable = 0
+        self._open = {}
+        newest = "SELECT max(sequence), type FROM events WHERE person IS NOT NULL GROUP BY person ORDER BY 1"
+        for sequence, kind in self._db.execute(newest).fetchall():
+            if kind != PersonEnd.TYPE:
+                values = self._db.execute(f"SELECT {COLUMNS} FROM events WHERE sequence = ?", (sequence,)).fetchone()
+                stored = self._sound(values)
+                self._open[str(stored.person)] = stored
+        schema.grow_log(self._db, pages_max=self._pages_max)
+        if state is None:
+            return "none"
+        return "unclean" if state.running else "clean"
+
+    def _guard(self, action: Callable[[], T]) -> T:
+        """Run an action on the file; after damage, on the new file."""
+        try:
+            return action()
+        except (sqlite3.Error, DamagedError) as error:
+            self._begin_anew(error)
+        try:
+            return action()
+        except (sqlite3.Error, DamagedError) as error:
+            raise schema.broken(error, self._file) from error
+
+    def _begin_anew(self, error: sqlite3.Error | DamagedError | OSError) -> None:
+        """Set a damaged file aside and go on in a new one, which begins with what could be saved.
+
+        Raises StorageError or NotPermittedError when damage is not what is wrong, or the new file cannot be made.
+        """
+        verdict = schema.judge(error, self._file)
+        if not isinstance(verdict, DamagedError):
+            raise verdict from error
+        if hasattr(self, "_db"):  # it is not when the file would not even open
+            self._db.close()
+        stream = self._new_id()
+        try:
+            self._db, reset = recovery.rescue(
+                self._file,
+                stream=stream,
+                why=str(verdict),
+                row_of=lambda reset: self._reset_row(stream, reset),
+                pages_max=self._pages_max,
+            )
+            self._load()
+        except (sqlite3.Error, DamagedError, OSError) as again:
+            raise schema.broken(again, self._file) from again
+        log.error("outbox.reset why=%r old_stream=%s saved=%d", str(verdict), reset.old_stream, reset.saved)
+
+    def _reset_row(self, stream: str, reset: OutboxReset) -> Stored:
+        row = self._number([Event(at_ns=self._clock.now_ns(), data=reset)], after=0)[0]
+        return msgspec.structs.replace(row.stored, stream=stream)
 
 
-def restart_ends(persons: Sequence[PersonNew | PersonUpdate], now_ns: int) -> list[Event]:
-    """Give the person.end (reason restart) of everybody who was present when the agent died."""
-    raise NotImplementedError
+def _take_lock(file: Path) -> int:
+    """Make the directory, and let no second process in. Raises StorageError or NotPermittedError."""
+    lock = file.with_name("outbox.lock")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise schema.judge_os(error, file.parent) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if file.exists() and not os.access(file, os.R_OK | os.W_OK):
+            raise PermissionError
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise schema.in_use(file) from error
+    except OSError as error:
+        os.close(descriptor)
+        raise schema.judge_os(error, file) from error
+    return descriptor

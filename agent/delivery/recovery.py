@@ -1,0 +1,171 @@
+"""What is done after a bad end: the persons left open are ended, and a damaged file gives what it still holds.
+
+A rescue renames outbox.db to outbox.rescue.db, fills a new outbox.db in one transaction, and renames the old one to
+outbox.damaged.db, where the last one is kept for a look. A kill at any point leaves either the old file under its
+rescue name and an empty new one, and the rescue is done again, or all of it.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from agent.delivery import schema
+from agent.delivery.rows import COLUMNS, Row, insert, read
+from agent.events.envelope import Stored
+from agent.events.types import TYPES, Event, Gap, LabelCounts, OutboxReset, PersonEnd, PersonNew, PersonUpdate
+
+_NO_BOUND = 2**31  # pages; what was saved is brought under the quota by the next append, with a gap
+
+
+def restart_ends(persons: Sequence[PersonNew | PersonUpdate], now_ns: int) -> list[Event]:
+    """Give the person.end (reason restart) of everybody who was present when the agent died.
+
+    The looks by label died with the agent: they are zero, and the duration is as long as was last told.
+    """
+    return [
+        Event(
+            at_ns=now_ns,
+            data=PersonEnd(
+                person=last.person,
+                label=last.label,
+                confidence=last.confidence,
+                looks=last.looks,
+                seen_s=last.seen_s,
+                face_px=last.face_px,
+                box=last.box,
+                duration_s=last.seen_s,
+                looks_by_label=LabelCounts(),
+                reason="restart",
+            ),
+        )
+        for last in persons
+    ]
+
+
+def settle(file: Path, *, is_new: bool) -> None:
+    """End a rescue that a kill has interrupted, if there is one. is_new: `file` holds nothing yet.
+
+    Raises DamagedError when it has to be done again, and OSError.
+    """
+    old = _rescue_name(file)
+    if old.exists() and not is_new:  # all was saved, since it is saved in one transaction
+        kept = file.with_name("outbox.damaged.db")
+        _log_of(kept).unlink(missing_ok=True)  # or it would be taken for the log of the file that comes now
+        _move(old, kept)
+    elif old.exists() or _log_of(old).exists():
+        raise schema.DamagedError("a rescue was interrupted")
+
+
+def rescue(
+    file: Path, *, stream: str, why: str, row_of: Callable[[OutboxReset], Stored], pages_max: int
+) -> tuple[sqlite3.Connection, OutboxReset]:
+    """Begin a new stream in a new file with what the damaged one holds; gives the file and what is said about it.
+
+    row_of: makes the first row of the new stream. Raises sqlite3.Error or OSError for the new file only.
+    """
+    if _rescue_name(file).exists():  # the new file of an earlier try holds nothing yet
+        _remove(file)
+    else:
+        _move(file, _rescue_name(file))
+    db = schema.connect(file, pages_max=_NO_BOUND)
+    try:
+        with contextlib.closing(Salvage(_rescue_name(file))) as old, schema.transaction(db):
+            saved = 0
+            for sequence, row in enumerate(old.rows(), start=2):
+                stored = msgspec.structs.replace(row.stored, stream=stream, sequence=sequence)
+                insert(db, [Row(stored=stored, done=row.done)])
+                saved += not row.done
+            reset = OutboxReset(old_stream=old.stream, saved=saved, last_sequence=old.last_sequence, why=why[:120])
+            insert(db, [Row(stored=row_of(reset))])
+            schema.write_state(db, schema.State(stream=stream, session=old.session, running=True))
+        schema.bound(db, pages_max=pages_max)
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db, reset
+
+
+class Salvage:
+    """A damaged outbox, opened to read what can still be read."""
+
+    def __init__(self, file: Path) -> None:
+        self._db = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=0)
+        self.stream, self.session = self._state()
+        self.last_sequence = 0
+        """The highest sequence that `rows` has come across."""
+
+    def rows(self) -> Iterator[Row]:
+        """Give the readable rows whose checksum and data are right, in their order.
+
+        A damaged page ends the walk from the front; what lies behind it is reached by walking in from the back.
+        """
+        reached = 0
+        for row in self._forward(0):
+            reached = row.stored.sequence
+            yield row
+        resume = self._lowest_from_back(reached)
+        if resume is not None:
+            yield from self._forward(resume - 1)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _state(self) -> tuple[str, int]:
+        try:
+            found = self._db.execute("SELECT stream, session FROM state").fetchone()
+        except sqlite3.Error:
+            found = None
+        match found:
+            case (str(stream), int(session)):
+                return stream, session
+            case _:
+                return "", 0
+
+    def _forward(self, after: int) -> Iterator[Row]:
+        query = f"SELECT {COLUMNS} FROM events WHERE sequence > ? ORDER BY sequence"
+        with contextlib.suppress(sqlite3.Error):  # the damaged page: the walk from the back ends at its other side
+            for values in self._db.execute(query, (after,)):
+                self.last_sequence = max(self.last_sequence, values[0])
+                row = read(values, self.stream)
+                if row is not None and _is_sound(row):
+                    yield row
+
+    def _lowest_from_back(self, reached: int) -> int | None:
+        lowest: int | None = None
+        query = "SELECT sequence FROM events WHERE sequence > ? ORDER BY sequence DESC"
+        with contextlib.suppress(sqlite3.Error):
+            for (sequence,) in self._db.execute(query, (reached,)):
+                lowest = sequence
+        return lowest
+
+
+def _is_sound(row: Row) -> bool:
+    if row.stored.type == Gap.TYPE:
+        return False  # it names sequences of the old stream; in the new one they are other events
+    try:
+        msgspec.json.decode(row.stored.data, type=TYPES[row.stored.type])
+    except (KeyError, msgspec.DecodeError):
+        return False
+    return True
+
+
+def _rescue_name(file: Path) -> Path:
+    return file.with_name("outbox.rescue.db")
+
+
+def _log_of(file: Path) -> Path:
+    return file.with_name(file.name + "-wal")
+
+
+def _move(old: Path, new: Path) -> None:
+    if _log_of(old).exists():  # first, since a file without its log looks whole
+        _log_of(old).rename(_log_of(new))
+    old.rename(new)
+
+
+def _remove(file: Path) -> None:
+    file.unlink(missing_ok=True)
+    _log_of(file).unlink(missing_ok=True)
