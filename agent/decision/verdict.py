@@ -4,12 +4,13 @@ nothing -> label   min_looks good looks, and a label's mean has reached `enter`
 nothing -> unsure  decide_within_s have passed without that
 unsure  -> label   as nothing -> label
 label   -> other   its mean has fallen below `leave` and another's has reached `enter`
-label   -> unsure  its mean has stayed below `leave` for decide_within_s and no other has made it
+label   -> unsure  its mean has stayed below `leave` for twice decide_within_s and no other has made it:
+                     the looks from before have to fade first
 """
 
 from agent.clock import NS_PER_S
 from agent.decision.votes import Votes
-from agent.seams import Decision
+from agent.seams import Decision, Label
 from agent.settings import DecisionSettings
 
 
@@ -24,16 +25,19 @@ class Verdict:
 
     def reconsider(self, votes: Votes, now_ns: int) -> bool:
         """Decide anew after looks or after time. Returns True if the label is another one than before."""
-        before = None if self.decision is None else self.decision.label
+        before = self.decision
+        standing = None if before is None or before.label == "unsure" else before.label
         label, mean = votes.likeliest()
-        if votes.good_looks >= self._settings.min_looks and mean >= self._settings.enter:
+        firm = votes.good_looks >= self._settings.min_looks and mean >= self._settings.enter
+        held = standing is not None and standing != label and votes.mean_of(standing) >= self._settings.leave
+        if firm and not held:
             self.decision = Decision(label=label, confidence=mean)
             self._open_since_ns = None
-        elif self.decision is None or self.decision.label == "unsure":
+        elif standing is None:
             self._wait_or_give_up(votes, now_ns)
         else:
-            self._doubt(votes, now_ns)
-        return self.decision is not None and self.decision.label != before
+            self._doubt(votes, standing, now_ns)
+        return self.decision is not None and (before is None or self.decision.label != before.label)
 
     def _wait_or_give_up(self, votes: Votes, now_ns: int) -> None:
         since_ns = now_ns if self._open_since_ns is None else self._open_since_ns
@@ -41,15 +45,13 @@ class Verdict:
         if self.decision is not None or late:
             self.decision = votes.unsure(self._settings.min_looks)
 
-    def _doubt(self, votes: Votes, now_ns: int) -> None:
+    def _doubt(self, votes: Votes, label: Label, now_ns: int) -> None:
         """Keep a label until it has been below `leave` for long; another one that reaches `enter` came before this."""
-        assert self.decision is not None
-        assert self.decision.label != "unsure"
-        mean = votes.mean_of(self.decision.label)
-        self.decision = Decision(label=self.decision.label, confidence=mean)
+        mean = votes.mean_of(label)
+        self.decision = Decision(label=label, confidence=mean)
         if mean >= self._settings.leave:
             self._open_since_ns = None
         elif self._open_since_ns is None:
             self._open_since_ns = now_ns
-        elif now_ns - self._open_since_ns >= self._within_ns:
+        elif now_ns - self._open_since_ns >= 2 * self._within_ns:
             self.decision = votes.unsure(self._settings.min_looks)

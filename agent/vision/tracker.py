@@ -78,6 +78,8 @@ class _State:
 
     def left(self, bounds: Box, now_ns: int) -> bool:
         """Tell whether by now the face has walked out of the bounds."""
+        if self.silenced():
+            return False
         (x, y), margin = self.ahead(now_ns), self.size_px / 2
         return not (bounds.x0 - margin <= x <= bounds.x1 + margin and bounds.y0 - margin <= y <= bounds.y1 + margin)
 
