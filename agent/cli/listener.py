@@ -39,7 +39,7 @@ class Listener:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._link.close(())
+        self._link.close()
         os.close(self._wake)
 
     def step(self, timeout_s: float) -> list[Received]:
@@ -67,7 +67,7 @@ class Listener:
                 self.state = f"MQTT {version}"
                 self._link.subscribe(self._topics)
             case Refused(sentence=sentence) if not self._ever:
-                raise UnavailableError(sentence, where=self._where, remedy="`maskwatch check` looks closer")
+                raise _error(sentence)
             case Refused(trouble=trouble) | Lost(trouble=trouble):
                 self.connected = False
                 self.state = trouble.value
@@ -80,6 +80,13 @@ class Listener:
                     where=self._where,
                     remedy="log in as a user who may (mqtt.username), or name --site and --device",
                 )
+
+
+def _error(sentence: str) -> UnavailableError:
+    """Make an error of a link's sentence, `host:port: what; remedy`."""
+    where, _, rest = sentence.partition(": ")
+    what, _, remedy = rest.partition("; ")
+    return UnavailableError(what, where=where, remedy=remedy or "ask whoever runs the broker")
 
 
 def listen(settings: MqttSettings, topics: Sequence[str], clock: Clock) -> Listener:
