@@ -1,9 +1,11 @@
 """`maskwatch check`: is everything here ready? One line each for board, camera, models, broker and clock."""
 
 import argparse
+import logging
 import os
 import platform
 import random
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -63,18 +65,20 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check, or help to aim."""
     settings = load_settings(args).settings
+    logging.getLogger("agent").addHandler(logging.NullHandler())  # our lines say it all
     clock = SystemClock()
     if args.aim:
         from agent.cli.aim import aim  # here: the other checks need no pipeline
 
         return aim(settings, clock)
-    out = console()
     code = 0
     for line in checks(settings, clock, wait_s=args.wait):
+        out = console(sys.stderr if line.verdict == "FAIL" else sys.stdout)
         out.print(f"{line.name:<8}", end="")
         style = {"ok": "good", "note": "unsure", "FAIL": "bad"}[line.verdict]
         out.print(f"{line.verdict:<6}", style=STYLES[style], end="")
         out.print(line.text, soft_wrap=True)
+        out.file.flush()  # two streams, one order
         code = code or line.exit_code
     return code
 

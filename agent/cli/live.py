@@ -129,7 +129,7 @@ def _persons(
             label(person.label),
             Text(bar(person.confidence, width=10) + f" {person.confidence:4.0%}", STYLES[person.label]),
             f"{person.face_px:.0f} px",
-            duration(person.seconds(now_ns)),
+            "gone" if person.gone and spare <= 3 else duration(person.seconds(now_ns)),
         ]
         if named:
             cells.insert(1, tail(device.name, names))
