@@ -205,6 +205,8 @@ class Daemon:
         if deliverer.is_alive():
             _log.error("delivery.hung at=stop")
             in_order = False
+        if not (watcher.is_alive() or deliverer.is_alive()):
+            parts.hand_over.close()
         return code if in_order or code else EXIT_FAULT
 
     def _started(self, parts: Parts, opened: Opened, now_ns: int) -> Event:
