@@ -87,6 +87,11 @@ class EdgeTpuRuntime:
         except OSError as error:
             raise self._lost("in a call", error) from error
 
+    @property
+    def pid(self) -> int:
+        """The process of the driver."""
+        return self._process.pid
+
     def close(self) -> None:
         """End the process, however it fares."""
         self._socket.close()

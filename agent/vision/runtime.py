@@ -5,6 +5,7 @@ kernel set that computes otherwise or an accelerator gone mad is refused before 
 """
 
 import contextlib
+import ctypes
 import importlib
 import os
 from collections.abc import Iterator
@@ -92,6 +93,7 @@ def _edge_tpu_interpreter(model: Path, library: str) -> Any:
         # PyPI has another pycoral, without this module: then it is as if there were none.
         with contextlib.suppress(ImportError):
             return importlib.import_module("pycoral.utils.edgetpu").make_interpreter(str(model))
+    ctypes.CDLL(library)  # an absent library is one OSError here; load_delegate would leave a half-made object behind
     module = interpreter_module()
     # The interpreter keeps the delegate alive as long as itself.
     return module.Interpreter(
