@@ -79,7 +79,7 @@ class MqttLink:
         self._subscribing: dict[int, Sequence[str]] = {}
         self._news: list[News] = []
 
-    def connect(self, will: Message) -> None:
+    def connect(self, will: Message | None) -> None:
         """Begin to connect, without waiting. Ends in Connected or Refused."""
         self._will = will
         self._begin("3.1.1" if self._settings.protocol == "3.1.1" else "5")
@@ -92,8 +92,9 @@ class MqttLink:
                 self._subscribing[mid] = topics
 
     def publish(self, message: Message) -> int:
-        """Send now and never keep for later; gives the token of the answer (QoS 1)."""
-        assert self._client is not None, "publish without a connection"
+        """Send now and never keep for later; gives the token of the answer (QoS 1). 0: Lost is among the news."""
+        if self._client is None:
+            return 0
         properties = None
         if self._version == "5" and (message.content_type or message.correlation is not None):
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
@@ -161,7 +162,6 @@ class MqttLink:
         os.eventfd_write(self._ready, 1)
 
     def _dial(self, version: Version) -> paho.Client:
-        assert self._will is not None
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
@@ -170,7 +170,8 @@ class MqttLink:
         )
         client.max_inflight_messages_set(0)  # no bound of its own: the pump's holds, and nothing waits in paho
         client.connect_timeout = _CONNECT_TIMEOUT_S
-        client.will_set(self._will.topic, self._will.payload, self._will.qos, self._will.retain)
+        if self._will is not None:
+            client.will_set(self._will.topic, self._will.payload, self._will.qos, self._will.retain)
         if self._settings.username:
             client.username_pw_set(self._settings.username, self._credentials.password())
         context = self._credentials.tls()

@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -24,7 +24,7 @@ from agent.delivery import quota, recovery, schema
 from agent.delivery.rows import COLUMNS, Row, insert, last_words, read
 from agent.delivery.schema import DamagedError
 from agent.events.envelope import Stored
-from agent.events.types import Event, OutboxReset, PersonEnd, PersonNew, PersonUpdate
+from agent.events.types import Event, Gap, OutboxReset, PersonEnd, PersonNew, PersonUpdate
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -79,7 +79,7 @@ class Outbox:
         self._lock = lock
         self._clock = clock
         self._new_id = new_id
-        self._boot_id = boot_id
+        self.boot_id = boot_id
         self._pages_max = int(quota_mb * _MB) // schema.PAGE_BYTES
         self.given_up = 0
         try:
@@ -117,9 +117,9 @@ class Outbox:
         assert len(events) <= APPEND_MAX, len(events)
         self._guard(lambda: self._append(events))
 
-    def append_loss(self, lost: Sequence[Event]) -> None:
+    def append_loss(self, lost_by_type: Mapping[str, int]) -> None:
         """Give events that could not be kept their sequences, and a `gap` (why: disk) that names them."""
-        self._guard(lambda: self._append_loss(lost))
+        self._guard(lambda: self._append_loss(lost_by_type))
 
     def pending(self, after_sequence: int = 0, limit: int = 20) -> list[Stored]:
         """Give the first unacknowledged events after a sequence, in order."""
@@ -167,10 +167,13 @@ class Outbox:
             log.warning("outbox.gap first=%d last=%d events=%d", loss.gap.first, loss.gap.last, loss.count)
         self._commit(rows, done=self._acked)
 
-    def _append_loss(self, lost: Sequence[Event]) -> None:
-        gap = Event(at_ns=self._clock.now_ns(), data=quota.unsaved(lost, first=self._last + 1))
-        self._commit(self._number([gap], after=self._last + len(lost)), done=self._acked)
-        self.given_up += len(lost)
+    def _append_loss(self, lost_by_type: Mapping[str, int]) -> None:
+        lost = sum(lost_by_type.values())
+        gap = Gap(first=self._last + 1, last=self._last + lost, by_type=dict(lost_by_type), why="disk")
+        event = Event(at_ns=self._clock.now_ns(), data=gap)
+        self._commit(self._number([event], after=gap.last), done=self._acked)
+        self.given_up += lost
+        log.warning("outbox.gap first=%d last=%d events=%d", gap.first, gap.last, lost)
 
     def _acknowledge(self, stream: str, up_to: int) -> int:
         if stream != self.stream or not self._acked < up_to <= self._last:
@@ -195,7 +198,7 @@ class Outbox:
                     sequence=sequence,
                     type=event.type,
                     person=event.person,
-                    boot_id=self._boot_id,
+                    boot_id=self.boot_id,
                     at_ns=event.at_ns,
                     at_wall_ns=None if wall_ns is None else wall_ns - (now_ns - event.at_ns),
                     recorded_wall_ns=wall_ns,

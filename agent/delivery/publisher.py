@@ -184,7 +184,8 @@ class Pump:
         if frames_coming:
             tokens = self._refilled(now_ns)
             if tokens < 1:
-                return Wait(until_ns=_earliest(until_ns, now_ns + int((1 - tokens) / CAPPED_PER_S * NS_PER_S) + 1))
+                full_ns = now_ns + int((_CAPPED_BURST - tokens) / CAPPED_PER_S * NS_PER_S) + 1
+                return Wait(until_ns=_earliest(until_ns, full_ns))
             count = min(count, int(tokens))
         return Send(after=self._cursor, count=count)
 

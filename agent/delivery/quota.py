@@ -8,7 +8,7 @@ import msgspec
 
 from agent.delivery.rows import Row
 from agent.delivery.schema import PAGE_BYTES, used_pages
-from agent.events.types import Event, Gap
+from agent.events.types import Gap
 
 _ROW_EXTRA_BYTES = 120  # the columns beside the data, with SQLite's own of a row and of a page
 _SPARE_PAGES = 8  # a split of a leaf and of its parents, and the gap's own row
@@ -49,9 +49,3 @@ def oldest(db: sqlite3.Connection, *, after: int) -> Loss | None:
         first = min(first, earlier.first)
         by_type.update(earlier.by_type)
     return Loss(count=give_up, gap=Gap(first=first, last=last, by_type=dict(by_type), why="quota"))
-
-
-def unsaved(events: Sequence[Event], *, first: int) -> Gap:
-    """Make the gap for events that the disk did not take and that have the sequences from `first` on."""
-    by_type = Counter(event.type for event in events)
-    return Gap(first=first, last=first + len(events) - 1, by_type=dict(by_type), why="disk")

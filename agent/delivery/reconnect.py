@@ -1,0 +1,104 @@
+"""When to connect again, and what to say meanwhile.
+
+    state        leaves it by                              next
+    waiting      the instant comes                         connecting
+    connecting   Connected; Refused, or CONNECT_MAX_S      up; waiting
+    up           Lost                                      waiting
+
+A connection that does not live for STABLE_S counts as another failure: "connected" alone is no sign of health (a
+cluster without a majority accepts and drops in a loop, and so does a fight over a client id).
+"""
+
+import logging
+import random
+
+from agent.clock import NS_PER_S, Clock
+from agent.delivery.backoff import Backoff
+from agent.delivery.complaint import Complaint
+from agent.delivery.link import Trouble
+
+_log = logging.getLogger(__name__)
+
+STABLE_S = 60
+CONNECT_MAX_S = 40  # four addresses with TLS that do not answer, and 3.1.1 after MQTT 5
+_SHORT_LIVES = 3  # so many in a row are no accident
+
+# These go on until somebody does something, here or at the broker: asking every second would only fill its log.
+_SOMEBODY_MUST_ACT = {
+    Trouble.TLS_UNKNOWN_CA,
+    Trouble.TLS_EXPIRED,
+    Trouble.TLS_NOT_YET_VALID,
+    Trouble.TLS_HOST_NAME,
+    Trouble.TLS_CLIENT_CERTIFICATE,
+    Trouble.TLS_OTHER,
+    Trouble.CREDENTIALS,
+    Trouble.NOT_AUTHORISED,
+    Trouble.PROTOCOL_VERSION,
+    Trouble.CLIENT_ID,
+    Trouble.TAKEN_OVER,
+}
+
+
+class Reconnect:
+    """The life of the connection, as far as time goes."""
+
+    def __init__(self, clock: Clock, rng: random.Random) -> None:
+        self._clock = clock
+        self._quick = Backoff(rng, shortest_s=0.2, first_s=1.0, longest_s=60.0)
+        self._slow = Backoff(rng, shortest_s=5.0, first_s=10.0, longest_s=300.0)
+        self._complaint = Complaint(_log, "mqtt.away", clock)
+        self._short_lives = 0
+        self._next_ns: int | None = clock.now_ns()  # the next try; while connecting, its end; None while up
+        self.connecting = False
+        self.up_since_ns: int | None = None
+        self.trouble: Trouble | None = None
+        """Why there is no connection; None with one."""
+        self.sentence = ""
+
+    @property
+    def due_ns(self) -> int | None:
+        """When something is to be done about the connection; None while there is one."""
+        return self._next_ns
+
+    @property
+    def is_due(self) -> bool:
+        return self._next_ns is not None and self._clock.now_ns() >= self._next_ns
+
+    def begun(self) -> None:
+        """An attempt has begun."""
+        self.connecting = True
+        self._next_ns = self._clock.now_ns() + CONNECT_MAX_S * NS_PER_S
+
+    def succeeded(self) -> None:
+        """The broker has accepted us."""
+        self.connecting = False
+        self.up_since_ns = self._clock.now_ns()
+        self._next_ns = None
+        self.trouble = None
+        self.sentence = ""
+        self._complaint.over()
+
+    def failed(self, trouble: Trouble, sentence: str) -> None:
+        """An attempt, or a connection, has come to its end."""
+        now_ns = self._clock.now_ns()
+        if self.up_since_ns is not None:
+            if now_ns - self.up_since_ns >= STABLE_S * NS_PER_S:
+                self._quick.reset()
+                self._slow.reset()
+                self._short_lives = 0
+            else:
+                self._short_lives += 1
+        if trouble is Trouble.CLOSED and self._short_lives >= _SHORT_LIVES:  # MQTT 3.1.1 has no word for it
+            trouble = Trouble.TAKEN_OVER
+            sentence += "; each connection ends soon: does another client use this device's id?"
+        backoff = self._slow if trouble in _SOMEBODY_MUST_ACT else self._quick
+        self._next_ns = now_ns + backoff.next_ns()
+        self.connecting = False
+        self.up_since_ns = None
+        self.trouble = trouble
+        self.sentence = sentence
+        self._complaint.failing(sentence)
+
+    def overdue(self) -> bool:
+        """Tell whether the attempt has taken too long."""
+        return self.connecting and self.is_due
