@@ -19,6 +19,7 @@ from agent import __version__
 from agent.config import Loaded
 from agent.delivery.recovery import restart_ends
 from agent.errors import MaskwatchError
+from agent.events.state import CameraState
 from agent.events.types import AgentStart, AgentStop, Event
 from agent.service.inbox import Commanded, Died, Inbox, Opened, Over, StopAsked
 from agent.service.journal import Complaint
@@ -57,6 +58,7 @@ class Daemon:
         self._delivery_stops = threading.Event()
         self._goodbye: str | None = None
         self._line = ""
+        self._said: tuple[CameraState, str] | None = None
 
     def stop(self, reason: str) -> None:
         """Ask for an orderly end; from any thread or signal handler."""
@@ -170,8 +172,10 @@ class Daemon:
         else:
             self._hung.over()
             self._notifier.watchdog()
-        state, why = parts.reporter.camera_state()
-        opened.delivery.say(camera=state, reason=why)
+        said = parts.reporter.camera_state()
+        if said != self._said:
+            self._said = said
+            opened.delivery.say(camera=said[0], reason=said[1])
         line = f"hung: {', '.join(hung)}" if hung else parts.reporter.line()
         if line != self._line:
             self._line = line

@@ -1,0 +1,100 @@
+"""`maskwatch run` as a process of its own, watched by a service manager's notify socket."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+ROOT = Path(__file__).parents[2]
+_RUN = "import sys; from agent.cli.main import main; sys.exit(main(sys.argv[1:]))"
+
+# Put first into an agent: its seconds are a sixth of a second, so a scene of 25 s is over in 4, and a minute is 10.
+SPED_UP = """
+import agent.clock, agent.service.process as process
+class SpedUpClock(agent.clock.SystemClock):
+    def __init__(self):
+        self.start_ns = super().now_ns()
+    def now_ns(self):
+        return self.start_ns + 6 * (super().now_ns() - self.start_ns)
+    def sleep(self, seconds):
+        super().sleep(seconds / 6)
+process.SystemClock = SpedUpClock
+"""
+
+
+class AgentProcess:
+    """The agent, its home a folder in which nothing else is. It is killed at exit if it still runs."""
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        url: str,
+        settings: Sequence[str] = (),
+        first: str = "",
+        environ: dict[str, str] | None = None,
+    ) -> None:
+        """first: Python that the process runs before anything else. settings: section.key=value."""
+        self.home = home
+        self.outbox = home / "outbox"
+        self.log = home.with_name(home.name + ".log")
+        home.mkdir(exist_ok=True)
+        ours = [
+            f"mqtt.url={url}",
+            f"outbox.directory={self.outbox}",
+            "device.site=test",
+            "device.id=board",
+            "camera.source=scene",
+        ]
+        words = [word for setting in (*ours, *settings) for word in ("--set", setting)]
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        address = f"maskwatch-test-{os.getpid()}-{id(self)}"
+        self._socket.bind("\0" + address)
+        self._stderr = self.log.open("ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", f"{first}\n{_RUN}", "run", *words],
+            cwd=home,
+            env=os.environ
+            | {"PYTHONPATH": str(ROOT), "TMPDIR": str(home), "OMP_NUM_THREADS": "1", "NOTIFY_SOCKET": "@" + address}
+            | (environ or {}),
+            stdout=self._stderr,
+            stderr=self._stderr,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(30)
+        self._stderr.close()
+        self._socket.close()
+
+    def wait_for(self, word: str, timeout_s: float = 30.0) -> str:
+        """Wait until the agent notifies something that begins with `word`; give the whole notification."""
+        self._socket.settimeout(timeout_s)
+        while True:
+            try:
+                said = self._socket.recv(4096).decode()
+            except TimeoutError:
+                raise AssertionError(f"no {word} within {timeout_s} s; log:\n{self.log.read_text()}") from None
+            if said.startswith(word):
+                return said
+
+    def terminate(self) -> int:
+        """Send SIGTERM; give the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    def kill(self) -> None:
+        """Send SIGKILL and see it die."""
+        self.process.kill()
+        self.process.wait(30)
