@@ -8,6 +8,7 @@ larger than the overlap are large enough in the whole picture.
 import math
 
 import cv2
+import msgspec
 import numpy as np
 
 from agent.seams import Box, Face, Pixels
@@ -37,7 +38,7 @@ def find_closely(detector: FaceDetector, pixels: Pixels, floor: float | None = N
                 if is_whole(face.box, left, top, tile.shape, picture.shape):
                     x0, y0, x1, y1 = face.box
                     box = Box(x0=x0 + left, y0=y0 + top, x1=x1 + left, y1=y1 + top)
-                    faces.append(Face(box=Box(*(side / shrink for side in box)), score=face.score))
+                    faces.append(msgspec.structs.replace(face, box=Box(*(side / shrink for side in box))))
     if not faces:
         return faces
     boxes = np.array([face.box for face in faces], np.float32)
