@@ -60,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
         check_extra(broker=embedded, scene=loaded.settings.camera.source == "scene")
         if embedded:
             broker = stack.enter_context(EmbeddedBroker())
-            words = _Words(config=words.config, overrides=[*words.overrides, f"mqtt.url={broker.url}"])
+            # amqtt waits for ever for the rest of an MQTT 5 greeting with a will, so it is not tried.
+            ours = [f"mqtt.url={broker.url}", "mqtt.protocol=3.1.1"]
+            words = _Words(config=words.config, overrides=[*words.overrides, *ours])
             loaded = load(words.config, overrides=words.overrides)
         identity = loaded.settings.device
         topics = [f"maskwatch/{identity.site}/{identity.id}/{kind}" for kind in ("events", "status", "telemetry")]
