@@ -196,7 +196,7 @@ class Pipeline:
             for face in self._detector.find(frame.pixels)
             if face.box.size_px >= self._vision.min_face_px and _inside(face.box.centre, region)
         ]
-        self._faces += len(faces)
+        self._faces += sum(face.sure for face in faces)
         return faces
 
     def _region(self, width: int, height: int) -> Box:

@@ -107,10 +107,14 @@ class Camera(Protocol):
 
 
 class Face(msgspec.Struct, frozen=True, kw_only=True):
-    """A face found in one frame. score: 0..1, the detector's own."""
+    """A face found in one frame. score: 0..1, the detector's own.
+
+    sure: the score is high enough for a face by itself; otherwise it only tells that somebody followed is still there.
+    """
 
     box: Box
     score: float
+    sure: bool = True
 
 
 class Track(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,7 +160,7 @@ class Detector(Protocol):
     """Finds faces."""
 
     def find(self, pixels: Pixels) -> list[Face]:
-        """Give the faces in (h, w, 3) uint8 RGB, best first, at or above the manifest's score_threshold."""
+        """Give the faces in (h, w, 3) uint8 RGB, best first, those of the manifest's follow_threshold among them."""
 
 
 class Classifier(Protocol):

@@ -28,6 +28,7 @@ class FaceDetector:
         """Raises ModelError if the manifest's levels are not those of its tensors."""
         self.manifest = manifest
         self._runtime = runtime
+        self._floor = manifest.score_threshold if manifest.follow_threshold is None else manifest.follow_threshold
         self._letterbox = Letterbox(manifest.net.input.shape)
         height, width = manifest.net.input.shape[1:3]
         self._centres, self._strides = cells(width, height, manifest.strides)
@@ -49,13 +50,14 @@ class FaceDetector:
     def find(self, pixels: Pixels, floor: float | None = None) -> list[Face]:
         """Give the faces in a frame, best first.
 
-        pixels: (h, w, 3) uint8 RGB of any size. floor: the lowest score wanted; the manifest's threshold by default.
+        pixels: (h, w, 3) uint8 RGB of any size. floor: the lowest score wanted; the manifest's follow_threshold, or its
+        score_threshold where it has none, by default.
         Returns boxes in pixels of the frame, clipped to it.
         """
         batch, scale = self._letterbox.fit(pixels)
         raw = self._runtime.invoke(batch)
         scores = self.manifest.net.outputs["scores"]
-        lowest = lowest_raw(self.manifest.score_threshold if floor is None else floor, scores)
+        lowest = lowest_raw(self._floor if floor is None else floor, scores)
         flat = raw["scores"].reshape(-1)
         chosen = np.flatnonzero(flat >= lowest)
         if not len(chosen):
@@ -66,10 +68,13 @@ class FaceDetector:
         boxes = self._decode(raw["boxes"][0, chosen], chosen) / np.float32(scale)
         np.clip(boxes, 0, np.array([width, height, width, height], np.float32), out=boxes)
         probabilities = to_probability(flat[chosen], scores)
+        sure = flat[chosen] >= lowest_raw(self.manifest.score_threshold, scores)
         kept = suppress(boxes, probabilities, self.manifest.nms_iou)
         faces = [
-            Face(box=Box(*box), score=score)
-            for box, score in zip(boxes[kept].tolist(), probabilities[kept].tolist(), strict=True)
+            Face(box=Box(*box), score=score, sure=is_sure)
+            for box, score, is_sure in zip(
+                boxes[kept].tolist(), probabilities[kept].tolist(), sure[kept].tolist(), strict=True
+            )
         ]
         return [face for face in faces if face.box.area > 0]
 

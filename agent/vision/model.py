@@ -85,6 +85,10 @@ class DetectorManifest(
     net: Net
     strides: tuple[int, ...]
     score_threshold: Probability
+    follow_threshold: (
+        Annotated[Probability, Meta(description="from here on a face tells that somebody followed is still there")]
+        | None
+    ) = None
     report_floor: Probability
     nms_iou: Probability
 

@@ -28,8 +28,10 @@ _REACH, _PACE = 0.9, 0.8  # how far beside the way from where it was to where it
 _REACH_SILENT = 0.35  # a poster stays where it is: whoever is found further off is somebody else
 _AHEAD_WEIGHT = 0.2  # on that way the far end is likelier: most people go on
 _VELOCITY_S = 0.2  # time constant of the velocity's filter
-_GROWTH = 0.3  # of ln(size) between two sightings, and that much more a second
-_SIZE_WEIGHT = 0.5
+_GROWTH = 0.35  # of ln(size) between two sightings, and that much more a second; levels of a detector differ by that
+_WEAK_REACH, _WEAK_S = 0.6, 0.5  # a face below the threshold counts only here, for who was found so recently
+_SAME_PART = 0.6  # of the smaller of two boxes within the larger one: one face found twice
+_SIZE_WEIGHT = 1.7  # of ln(size)
 _LOST_WEIGHT = 0.15  # a second: who was seen just now comes before who has been away
 _COAST_S = 0.4  # a lost face is shown going on for about this long
 _STILL_SIZES = 0.12  # how far from where it was a still face's smoothed place may be
@@ -44,6 +46,7 @@ class _State:
     box: Box
     first_ns: int
     last_ns: int
+    sure_ns: int
     place: tuple[float, float] = (0.0, 0.0)  # smoothed, for stillness
     anchor: tuple[float, float] = (0.0, 0.0)
     still_since_ns: int = 0
@@ -109,22 +112,26 @@ class Tracker:
     def update(self, faces: Sequence[Face], now_ns: int, bounds: Box) -> list[Track]:
         """Take the faces that the detector found in the frame of now_ns; give all tracks, by id.
 
-        bounds: the part of the frame in which faces are searched. Who has walked out of it does not come back as the
-        next one who walks in.
+        A face that is not sure begins no track and is not `seen`; it keeps one alive that was sure a moment ago (Zhang
+        et al. 2022, ByteTrack). bounds: the part of the frame in which faces are searched. Who has walked out of it
+        does not come back as the next one who walks in.
         """
         self._states = [state for state in self._states if not self._dead(state, now_ns)]
-        found = sorted(face.box for face in faces if face.box.area > 0)  # nothing may depend on their order
-        matched = assign([{} if state.left(bounds, now_ns) else _costs(state, found, now_ns) for state in self._states])
-        for state, column in zip(self._states, matched, strict=True):
-            if column is None:
-                state.seen = False
-            else:
-                _take(state, found[column], now_ns)
-        taken = {column for column in matched if column is not None}
-        fresh = [box for column, box in enumerate(found) if column not in taken]
-        for box in sorted(fresh, key=lambda box: -box.area)[: TRACKS_MAX - len(self._states)]:
-            self._states.append(_born(self._next_id, box, now_ns))
-            self._next_id += 1
+        # Nothing may depend on the order of the faces.
+        known = sorted((face for face in faces if face.box.area > 0), key=lambda face: (-face.score, face.box))
+        certain = [face.box for face in known if face.sure]
+        fresh = self._continue(self._states, certain, now_ns, bounds, weak=False)
+        lost = [
+            state
+            for state in self._states
+            if state.confirmed and not state.seen and now_ns - state.sure_ns < self._forget_ns
+        ]
+        self._continue(lost, [face.box for face in known if not face.sure], now_ns, bounds, weak=True)
+        for box in fresh:
+            twice = any(_same(box, state.box) for state in self._states if state.seen)
+            if not twice and len(self._states) < TRACKS_MAX:
+                self._states.append(_born(self._next_id, box, now_ns))
+                self._next_id += 1
         return self._shown(now_ns)
 
     def coast(self, now_ns: int) -> list[Track]:
@@ -133,11 +140,23 @@ class Tracker:
             state.seen = False
         return self._shown(now_ns)
 
+    def _continue(self, states: list[_State], found: list[Box], now_ns: int, bounds: Box, *, weak: bool) -> list[Box]:
+        """Give each of these tracks its face among those found; give back the faces of nobody."""
+        matched = assign(
+            [{} if state.left(bounds, now_ns) else _costs(state, found, now_ns, weak=weak) for state in states]
+        )
+        for state, column in zip(states, matched, strict=True):
+            state.seen = column is not None and not weak
+            if column is not None:
+                _take(state, found[column], now_ns)
+                state.sure_ns = state.sure_ns if weak else now_ns
+        return [box for index, box in enumerate(found) if index not in matched]
+
     def _shown(self, now_ns: int) -> list[Track]:
         return [
             Track(
                 id=state.id,
-                box=state.box if state.seen else state.believed(now_ns),
+                box=state.believed(now_ns),
                 seen=state.seen,
                 first_seen_ns=state.first_ns,
                 last_seen_ns=state.last_ns,
@@ -160,6 +179,7 @@ def _born(track_id: int, box: Box, now_ns: int) -> _State:
         box=box,
         first_ns=now_ns,
         last_ns=now_ns,
+        sure_ns=now_ns,
         place=box.centre,
         anchor=box.centre,
         still_since_ns=now_ns,
@@ -179,13 +199,14 @@ def _take(state: _State, box: Box, now_ns: int) -> None:
     )
     smooth = 1 - math.exp(-elapsed_s / _STILL_SMOOTH_S)
     state.place = (state.place[0] + smooth * (x - state.place[0]), state.place[1] + smooth * (y - state.place[1]))
-    state.box, state.size_px, state.last_ns, state.seen = box, box.size_px, now_ns, True
+    state.box, state.last_ns = box, now_ns
+    state.size_px = math.sqrt(state.size_px * box.size_px)  # of boxes that jump between two levels, the middle
     state.sightings += 1
     if math.dist(state.place, state.anchor) > _STILL_SIZES * state.size_px:
         state.anchor, state.still_since_ns = state.place, now_ns
 
 
-def _costs(state: _State, found: Sequence[Box], now_ns: int) -> dict[int, float]:
+def _costs(state: _State, found: Sequence[Box], now_ns: int, *, weak: bool) -> dict[int, float]:
     """Give the price of calling a face that track, for each face that it can be."""
     elapsed_s = (now_ns - state.last_ns) / NS_PER_S
     log_size, growth_max = math.log(state.size_px), _GROWTH * (1 + elapsed_s)
@@ -194,17 +215,28 @@ def _costs(state: _State, found: Sequence[Box], now_ns: int) -> dict[int, float]
         end, reach = start, _REACH_SILENT
     elif not state.confirmed:
         end, reach = start, min(_NEW_REACH + _NEW_PACE * elapsed_s, _NEW_REACH_MAX)
+    elif weak:
+        if elapsed_s > _WEAK_S:
+            return {}
+        reach = _WEAK_REACH
     costs: dict[int, float] = {}
     for index, box in enumerate(found):
         size_px = max(box.size_px, state.size_px)
         beside = _distance(box.centre, start, end) / size_px
         if beside > reach:
             continue
-        growth = abs(math.log(box.size_px) - log_size) / growth_max
-        if growth <= 1:
+        growth = abs(math.log(box.size_px) - log_size)
+        if growth <= growth_max:
             ahead = math.dist(box.centre, end) / size_px
             costs[index] = beside + _AHEAD_WEIGHT * ahead + _SIZE_WEIGHT * growth + _LOST_WEIGHT * elapsed_s
     return costs
+
+
+def _same(one: Box, other: Box) -> bool:
+    """Tell whether two boxes found in one frame are one face."""
+    width = min(one.x1, other.x1) - max(one.x0, other.x0)
+    height = min(one.y1, other.y1) - max(one.y0, other.y0)
+    return width > 0 and height > 0 and width * height > _SAME_PART * min(one.area, other.area)
 
 
 def _distance(point: tuple[float, float], start: tuple[float, float], end: tuple[float, float]) -> float:

@@ -21,6 +21,15 @@ def faces(of: list[tuple[int, int, int]]) -> list[Face]:
     return [Face(box=Box(x - s / 2, y - s / 2, x + s / 2, y + s / 2), score=0.5) for x, y, s in of]
 
 
+def overlap(one: Box, other: Box) -> float:
+    """Count the cells of half a pixel that both hold: slow, and nothing to get wrong."""
+    return (
+        0.25
+        * sum(max(one.x0, other.x0) <= x / 2 < min(one.x1, other.x1) for x in range(int(2 * one.x0), int(2 * one.x1)))
+        * sum(max(one.y0, other.y0) <= y / 2 < min(one.y1, other.y1) for y in range(int(2 * one.y0), int(2 * one.y1)))
+    )
+
+
 def follow(seen: list[list[Face]], step_ns: int) -> list[list[Track]]:
     tracker = Tracker(forget_after_s=2.0)
     return [tracker.update(found, index * step_ns, BOUNDS) for index, found in enumerate(seen)]
@@ -37,11 +46,16 @@ def test_tracks_do_not_depend_on_the_order_of_the_boxes(
 
 
 @given(frames, st.sampled_from([33, 100, 500]))
-def test_every_face_is_exactly_one_track_and_ids_are_never_shared(
+def test_every_face_is_one_track_or_found_twice_and_ids_are_never_shared(
     script: list[list[tuple[int, int, int]]], step_ms: int
 ) -> None:
     for found, tracks in zip(script, follow([faces(of) for of in script], step_ms * MS), strict=True):
-        assert sorted(track.box for track in tracks if track.seen) == sorted(face.box for face in faces(found))
+        seen = [track.box for track in tracks if track.seen]
+        given_boxes = [face.box for face in faces(found)]
+        assert set(seen) <= set(given_boxes)
+        assert len(set(seen)) == len(seen)
+        for box in set(given_boxes) - set(seen):
+            assert any(overlap(box, other) > 0.6 * min(box.area, other.area) for other in seen)
         assert len({track.id for track in tracks}) == len(tracks) <= TRACKS_MAX
 
 

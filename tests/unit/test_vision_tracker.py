@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from agent.seams import Box, Track
+from agent.seams import Box, Face, Track
 from agent.vision.tracker import SILENT_AFTER_S, TRACKS_MAX, Tracker, assign
 from tests.scripted import MS, S, box, face
 
@@ -14,6 +14,10 @@ STEP = 100 * MS
 
 def tracker() -> Tracker:
     return Tracker(forget_after_s=2.0)
+
+
+def weak(x: float) -> Face:
+    return Face(box=box(x, 100), score=0.3, sure=False)
 
 
 def ids(tracks: list[Track]) -> list[int]:
@@ -144,13 +148,46 @@ def test_a_jump_across_the_frame_is_somebody_else() -> None:
     assert [(track.id, track.seen) for track in tracks] == [(1, False), (2, True)]
 
 
-def test_the_number_of_tracks_is_bounded_and_the_largest_faces_come_first() -> None:
+def test_the_number_of_tracks_is_bounded_and_the_surest_faces_come_first() -> None:
     followed = tracker()
-    faces = [face(30 * index, 100, 10 + index) for index in range(TRACKS_MAX + 8)]
+    faces = [Face(box=box(60 * index, 100), score=0.5 + index / 100) for index in range(TRACKS_MAX + 8)]
     tracks = followed.update(faces, 0, BOUNDS)
     assert len(tracks) == TRACKS_MAX
-    assert min(track.box.width for track in tracks) == pytest.approx(18)
+    assert min(track.box.centre[0] for track in tracks) == 8 * 60
     assert len(followed.update([*faces, face(5, 400, 200)], STEP, BOUNDS)) == TRACKS_MAX
+
+
+def test_a_face_found_twice_in_one_frame_is_one_track() -> None:
+    followed = tracker()
+    twice = [Face(box=box(100, 100, 24), score=0.6), Face(box=box(102, 103, 34), score=0.5)]
+    (first,) = followed.update(twice, 0, BOUNDS)
+    assert first.box.width == 24
+    (again,) = followed.update([twice[1]], STEP, BOUNDS)
+    assert again.id == first.id
+
+
+def test_an_unsure_face_begins_nobody() -> None:
+    assert tracker().update([weak(100)], 0, BOUNDS) == []
+
+
+def test_unsure_faces_keep_a_person_who_was_sure_for_a_while_and_no_longer() -> None:
+    followed = tracker()
+    followed.update([face(100, 100)], 0, BOUNDS)
+    followed.update([face(100, 100)], STEP, BOUNDS)
+    (kept,) = followed.update([weak(104)], 2 * STEP, BOUNDS)
+    assert (kept.id, kept.seen, kept.last_seen_ns, kept.box.centre[0]) == (1, False, 2 * STEP, 104)
+    for step in range(3, 60):
+        tracks = followed.update([weak(104)], step * STEP, BOUNDS)
+    assert tracks == []
+
+
+def test_an_unsure_face_far_off_or_long_after_is_not_taken_for_the_person() -> None:
+    followed = tracker()
+    followed.update([face(100, 100)], 0, BOUNDS)
+    followed.update([face(100, 100)], STEP, BOUNDS)
+    (far,) = followed.update([weak(130)], 2 * STEP, BOUNDS)
+    (late,) = followed.update([weak(100)], STEP + 600 * MS, BOUNDS)
+    assert far.last_seen_ns == late.last_seen_ns == STEP
 
 
 def test_an_empty_box_is_no_face() -> None:

@@ -22,6 +22,7 @@ CALIBRATION_VIEWS = 200
 COMPARED_VIEWS = 60
 OUTPUTS = ("scores", "boxes")
 GOLDEN_TOLERANCE = 16
+FOLLOW_PART = 2 / 3  # of the threshold: at it, a face where one was followed a moment ago is that one still
 """Reference and XNNPACK kernels were up to 10 steps apart in the first detectors, 1 step in the mean: the rounding of
 forty layers, less than 0.03 of a score's logit and of a stride."""
 
@@ -66,6 +67,7 @@ def quantize_detector(
         net=net,
         strides=level_strides(graph),
         score_threshold=threshold,
+        follow_threshold=round(threshold * FOLLOW_PART, 2),
         report_floor=min(0.05, threshold),
         nms_iou=0.45,
     )
