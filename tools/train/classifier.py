@@ -44,7 +44,7 @@ class Settings:
     out: str = "models/mask-64.npz"  # the float checkpoint that tools/quantize takes
     leave_out: str = ""  # sources, comma-separated, that the net must not see
     seed: int = 1
-    steps: int = 12000
+    steps: int = 9000
     batch: int = 128
     learning_rate: float = 4e-3  # peak; warm-up over 3 %, then a cosine to nothing
     weight_decay: float = 0.03
