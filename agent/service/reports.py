@@ -108,13 +108,14 @@ class Reporter:
         state, why = self.camera_state()
         figures = self._figures()
         camera = why or {"starting": "camera starting"}.get(state, "watching")
+        waiting = figures.backlog + figures.waiting
         if figures.storage:
             delivery = figures.storage
-        elif figures.connected_since_ns is not None:
-            delivery = "broker connected"
-        else:
+        elif figures.connected_since_ns is None:
             delivery = f"broker away: {figures.sentence or 'connecting'}"
-        return f"{camera}; {delivery}; {'nothing' if figures.backlog == 0 else 'events'} waiting"
+        else:  # on the way is not waiting: a number here would change with each event
+            return f"{camera}; broker connected; {'events on the way' if waiting else 'nothing waiting'}"
+        return f"{camera}; {delivery}; {waiting} events waiting"
 
     def _telemetry(self, frames_per_s: float, stages: dict[str, StageTimes]) -> Telemetry:
         stats, figures = self._pipeline.stats, self._figures()

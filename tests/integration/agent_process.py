@@ -2,27 +2,31 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.real import NotifySocket
+
 ROOT = Path(__file__).parents[2]
 _RUN = "import sys; from agent.cli.main import main; sys.exit(main(sys.argv[1:]))"
 
-# Put first into an agent: its seconds are a sixth of a second, so a scene of 25 s is over in 4, and a minute is 10.
-SPED_UP = """
+
+def sped_up(factor: int) -> str:
+    """Give what to put first into an agent so that its seconds are shorter than ours by a factor."""
+    return f"""
 import agent.clock, agent.service.process as process
 class SpedUpClock(agent.clock.SystemClock):
     def __init__(self):
         self.start_ns = super().now_ns()
     def now_ns(self):
-        return self.start_ns + 6 * (super().now_ns() - self.start_ns)
+        return self.start_ns + {factor} * (super().now_ns() - self.start_ns)
     def sleep(self, seconds):
-        super().sleep(seconds / 6)
+        super().sleep(seconds / {factor})
 process.SystemClock = SpedUpClock
 """
 
@@ -44,6 +48,7 @@ class AgentProcess:
         self.outbox = home / "outbox"
         self.log = home.with_name(home.name + ".log")
         home.mkdir(exist_ok=True)
+        self._folder = tempfile.TemporaryDirectory(prefix="maskwatch-")  # a socket's name has 107 characters at most
         ours = [
             f"mqtt.url={url}",
             f"outbox.directory={self.outbox}",
@@ -52,15 +57,18 @@ class AgentProcess:
             "camera.source=scene",
         ]
         words = [word for setting in (*ours, *settings) for word in ("--set", setting)]
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        address = f"maskwatch-test-{os.getpid()}-{id(self)}"
-        self._socket.bind("\0" + address)
+        self._manager = NotifySocket(Path(self._folder.name))
         self._stderr = self.log.open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-c", f"{first}\n{_RUN}", "run", *words],
             cwd=home,
             env=os.environ
-            | {"PYTHONPATH": str(ROOT), "TMPDIR": str(home), "OMP_NUM_THREADS": "1", "NOTIFY_SOCKET": "@" + address}
+            | {
+                "PYTHONPATH": str(ROOT),
+                "TMPDIR": str(home),
+                "OMP_NUM_THREADS": "1",
+                "NOTIFY_SOCKET": str(self._manager.path),
+            }
             | (environ or {}),
             stdout=self._stderr,
             stderr=self._stderr,
@@ -76,18 +84,15 @@ class AgentProcess:
             self.process.kill()
         self.process.wait(30)
         self._stderr.close()
-        self._socket.close()
+        self._manager.__exit__(None, None, None)
+        self._folder.cleanup()
 
     def wait_for(self, word: str, timeout_s: float = 30.0) -> str:
         """Wait until the agent notifies something that begins with `word`; give the whole notification."""
-        self._socket.settimeout(timeout_s)
-        while True:
-            try:
-                said = self._socket.recv(4096).decode()
-            except TimeoutError:
-                raise AssertionError(f"no {word} within {timeout_s} s; log:\n{self.log.read_text()}") from None
-            if said.startswith(word):
-                return said
+        try:
+            return self._manager.wait_for(word, timeout_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; log:\n{self.log.read_text()}") from None
 
     def terminate(self) -> int:
         """Send SIGTERM; give the exit code."""

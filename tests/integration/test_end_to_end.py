@@ -1,5 +1,6 @@
 """Scene -> agent -> mosquitto -> subscriber, with the agent a process of its own."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,8 @@ from agent.camera import SceneCamera
 from agent.events.envelope import Envelope, decode
 from agent.events.state import Status
 from agent.events.types import AgentStart, AgentStop, Counts, EventData, PersonEnd, PersonNew
-from tests.integration.agent_process import SPED_UP, AgentProcess
-from tests.integration.broker_process import Message, Mosquitto, Subscriber
+from tests.integration.agent_process import AgentProcess, sped_up
+from tests.real import Mosquitto, Subscriber
 
 Event = Envelope[EventData]
 EVENTS = "maskwatch/test/board/events"
@@ -25,26 +26,33 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
         yield running
 
 
-def events_of(messages: list[Message]) -> list[Event]:
+def events_of(subscriber: Subscriber) -> list[Event]:
     """Give the events, doubled ones once, in the order of their first arrival."""
     found: dict[str, Event] = {}
-    for message in messages:
-        if message.topic == EVENTS:
-            event = decode(message.payload)
-            found.setdefault(event.id, event)
+    for payload in subscriber.payloads(EVENTS):
+        event = decode(payload)
+        found.setdefault(event.id, event)
     return list(found.values())
 
 
-def statuses_of(messages: list[Message]) -> list[Status]:
-    return [msgspec.json.decode(message.payload, type=Status) for message in messages if message.topic == STATUS]
+def statuses_of(subscriber: Subscriber) -> list[Status]:
+    return [msgspec.json.decode(payload, type=Status) for payload in subscriber.payloads(STATUS)]
 
 
-def has(messages: list[Message], kind: type, *, times: int = 1) -> bool:
-    return sum(isinstance(event.data, kind) for event in events_of(messages)) >= times
+def wait_for(subscriber: Subscriber, kind: type, *, times: int = 1, within_s: float = 30.0) -> None:
+    """Wait for so many events of a kind."""
+    subscriber.wait_for(lambda: sum(isinstance(event.data, kind) for event in events_of(subscriber)) >= times, within_s)
 
 
-def goodbye(messages: list[Message]) -> bool:
-    return has(messages, AgentStop) and any(status.state == "offline" for status in statuses_of(messages))
+def wait_for_goodbye(subscriber: Subscriber) -> None:
+    wait_for(subscriber, AgentStop)
+    subscriber.wait_for(lambda: statuses_of(subscriber)[-1].state == "offline")
+
+
+def events_waiting(status: str) -> int:
+    found = re.search(r"(\d+) events waiting$", status)
+    assert found is not None, status
+    return int(found[1])
 
 
 def assert_no_holes(events: list[Event]) -> None:
@@ -59,12 +67,12 @@ def test_each_person_of_the_scene_is_told_once_from_new_to_end_with_the_right_la
     truth = [walker.label for walker in SceneCamera().truth]
     with (
         Subscriber(broker) as subscriber,
-        AgentProcess(tmp_path / "home", url=broker.url, first=SPED_UP) as agent,
+        AgentProcess(tmp_path / "home", url=broker.url, first=sped_up(6)) as agent,
     ):
         agent.wait_for("READY=1")
         assert agent.process.wait(60) == 0, agent.log.read_text()
-        messages = subscriber.wait_until(goodbye)
-    events = events_of(messages)
+        wait_for_goodbye(subscriber)
+    events = events_of(subscriber)
     assert_no_holes(events)
     assert isinstance(events[0].data, AgentStart)
     assert isinstance(events[-1].data, AgentStop)
@@ -84,5 +92,67 @@ def test_each_person_of_the_scene_is_told_once_from_new_to_end_with_the_right_la
     counted = [event.data.ended for event in events if isinstance(event.data, Counts)]
     assert sum(label.mask for label in counted) == truth.count("mask")
     assert sum(label.no_mask for label in counted) == truth.count("no_mask")
-    assert [status.state for status in statuses_of(messages)][-1] == "offline"
-    assert statuses_of(messages)[0].state == "online"
+    assert [status.state for status in statuses_of(subscriber)][-1] == "offline"
+    assert statuses_of(subscriber)[0].state == "online"
+
+
+def test_persons_left_open_by_a_kill_are_ended_by_the_next_start(broker: Mosquitto, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with Subscriber(broker) as subscriber:
+        with AgentProcess(home, url=broker.url, first=sped_up(6)) as agent:
+            wait_for(subscriber, PersonNew, times=2)
+            agent.kill()
+        subscriber.wait_for(lambda: statuses_of(subscriber)[-1].state == "offline")  # the will spoke
+        before = events_of(subscriber)
+        left = {event.subject for event in before if isinstance(event.data, PersonNew)} - {
+            event.subject for event in before if isinstance(event.data, PersonEnd)
+        }
+        assert left
+        with AgentProcess(home, url=broker.url, settings=[f"camera.source={home}/none.mp4"]) as agent:
+            assert agent.process.wait(30) == 65  # a start that comes to nothing ends nobody
+        with AgentProcess(home, url=broker.url) as agent:
+            agent.wait_for("READY=1")
+            wait_for(subscriber, AgentStart, times=2)
+            assert agent.terminate() == 0
+    events = events_of(subscriber)
+    assert_no_holes(events)
+    after = events[len(before) :]
+    ends = [event for event in after if isinstance(event.data, PersonEnd)]
+    assert {event.subject for event in ends} >= left
+    for event in ends:
+        assert isinstance(event.data, PersonEnd)
+        assert event.data.reason == "restart"
+    started = next(event.data for event in after if isinstance(event.data, AgentStart))
+    assert isinstance(started, AgentStart)
+    assert started.previous_stop == "unclean"
+    assert len({event.stream for event in events}) == 1
+
+
+def test_a_broker_that_is_away_for_a_minute_costs_nothing_but_time(broker: Mosquitto, tmp_path: Path) -> None:
+    settings = ["camera.loop=true", "camera.fps=6", "report.counts_every_s=5"]
+    with (
+        Subscriber(broker) as subscriber,
+        AgentProcess(tmp_path / "home", url=broker.url, first=sped_up(15), settings=settings) as agent,
+    ):
+        wait_for(subscriber, PersonNew)
+        broker.stop()
+        sent = len(events_of(subscriber))
+        agent.wait_for("STATUS=watching; broker away: ")
+        # A round of the scene is 25 s: 6 persons and at most 5 counts, 17 events. So these are more than a minute's.
+        while events_waiting(agent.wait_for("STATUS=watching; broker away: ")) < 60:
+            pass
+        broker.start()
+        wait_for(subscriber, PersonNew, times=30)
+        assert agent.terminate() == 0
+        wait_for_goodbye(subscriber)
+    events = events_of(subscriber)
+    assert [int(event.sequence) for event in events] == list(range(1, len(events) + 1))  # as they arrived: in order
+    assert len({event.stream for event in events}) == 1
+    late = [event.historical for event in events]
+    assert not any(late[:sent])
+    assert any(late)
+    assert not late[-1]
+    assert sorted(late[sent:], reverse=True) == late[sent:]  # first what is history, then the present
+    assert Counter(event.subject for event in events if isinstance(event.data, PersonNew)) == Counter(
+        event.subject for event in events if isinstance(event.data, PersonEnd)
+    )

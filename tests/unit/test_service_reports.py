@@ -100,15 +100,15 @@ def test_the_camera_is_starting_ok_blind_or_lost(tmp_path: Path) -> None:
 
 def test_the_line_says_what_a_person_wants_to_know(tmp_path: Path) -> None:
     board = Board(tmp_path)
-    assert board.reporter.line() == "camera starting; broker away: connecting; nothing waiting"
+    assert board.reporter.line() == "camera starting; broker away: connecting; 0 events waiting"
     board.camera.frame()
     board.figures = Figures(sentence="connection refused", backlog=4)
-    assert board.reporter.line() == "watching; broker away: connection refused; events waiting"
+    assert board.reporter.line() == "watching; broker away: connection refused; 4 events waiting"
     board.figures = Figures(connected_since_ns=1)
     assert board.reporter.line() == "watching; broker connected; nothing waiting"
     board.camera.lost("unplugged")
     board.figures = Figures(storage="disk full")
-    assert board.reporter.line() == "camera lost: unplugged; disk full; nothing waiting"
+    assert board.reporter.line() == "camera lost: unplugged; disk full; 0 events waiting"
 
 
 def test_a_diagnosis_names_what_hangs_and_no_password(tmp_path: Path) -> None:
