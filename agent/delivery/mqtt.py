@@ -138,9 +138,10 @@ class MqttLink:
 
     def close(self) -> None:
         """Disconnect in order: the broker does not publish the will."""
-        if self._client is not None and self._up:
-            self._up = False
-            self._client.disconnect()
+        client, self._client = self._client, None  # its end is wished for: no news, no other version tried
+        if client is not None and self._up:
+            client.disconnect()
+            _hang_up(client)
         self.drop()
 
     def _begin(self, version: Version) -> None:
