@@ -28,6 +28,7 @@ from agent.cli.terminal import STYLES, console, duration, some, verdicts
 from agent.clock import NS_PER_S, Clock, SystemClock, new_id
 from agent.config import Loaded, load
 from agent.events.envelope import Envelope
+from agent.settings import CameraSettings
 
 _STEP_S = 0.2
 _LAST_WORDS_S = 3.0  # how long after the agent's end its goodbye may be on its way
@@ -50,14 +51,16 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show the agent at work until its scene is over; its exit code is ours."""
-    signal.signal(signal.SIGTERM, _interrupt)
     clock, out = SystemClock(), console()
     with ExitStack() as stack:
+        # A killed demo must not leave its agent behind.
+        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _interrupt))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="maskwatch-demo-")))
         words = _settings(args, folder)
         loaded = load(words.config, overrides=words.overrides)
         embedded = loaded.sources["mqtt.url"] == "default"
         check_extra(broker=embedded, scene=loaded.settings.camera.source == "scene")
+        source = _look_at(loaded.settings.camera, clock)
         if embedded:
             broker = stack.enter_context(EmbeddedBroker())
             # amqtt waits for ever for the rest of an MQTT 5 greeting with a will, so it is not tried.
@@ -68,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         topics = [f"maskwatch/{identity.site}/{identity.id}/{kind}" for kind in ("events", "status", "telemetry")]
         listener = stack.enter_context(listen(loaded.settings.mqtt, topics, clock))
         agent = stack.enter_context(_agent(words, folder / "agent.log"))
-        stage = Show(loaded, listener, agent, clock, out, embedded=embedded)
+        stage = Show(loaded, source, listener, agent, clock, out, embedded=embedded)
         with suppress(KeyboardInterrupt):  # the way to end it early
             stage.run()
         code = agent.stop()
@@ -155,13 +158,20 @@ class Show:
     """What the audience sees: the agent's messages, as they come out of the broker."""
 
     def __init__(
-        self, loaded: Loaded, listener: Listener, agent: Agent, clock: Clock, out: Console, *, embedded: bool
+        self,
+        loaded: Loaded,
+        source: tuple[str, list[str]],
+        listener: Listener,
+        agent: Agent,
+        clock: Clock,
+        out: Console,
+        *,
+        embedded: bool,
     ) -> None:
+        """source: its description, and the labels of those it shows where they are known."""
         self._listener, self._agent, self._clock, self._out = listener, agent, clock, out
         self._url = loaded.settings.mqtt.url + (" (embedded)" if embedded else "")
-        camera = open_camera(loaded.settings.camera, clock)
-        self._source = camera.describe()
-        self._truth = [walker.label for walker in camera.truth] if isinstance(camera, SceneCamera) else []
+        self._source, self._truth = source
         self._loops = loaded.settings.camera.loop
         self._site = Site(bin_s=2)
         self._start_ns = clock.now_ns()
@@ -189,7 +199,7 @@ class Show:
             told.append("; the scene holds ").append_text(verdicts(self._truth))
         events = sum(device.events for device in devices)
         missing = sum(device.last_sequence - device.events for device in devices)
-        delivered = Text(f"{some(events, 'event')} delivered through {self._url}, ")
+        delivered = Text(f"{some(events, 'event')} came out of the broker, ")
         delivered.append("in order, none missing", STYLES["good"]) if not missing else delivered.append(
             f"{missing} missing", STYLES["bad"]
         )
@@ -208,7 +218,7 @@ class Show:
             now_ns = self._clock.now_ns()
             end_ns = end_ns or now_ns + round(_LAST_WORDS_S * NS_PER_S)
             said_goodbye = bool(self._site.devices) and not any(d.online for d in self._site.devices.values())
-            if said_goodbye or now_ns >= end_ns:
+            if said_goodbye or now_ns >= end_ns or self._agent.stop():
                 return
 
     @property
@@ -224,6 +234,17 @@ class Show:
         memory = f", {figures.memory_mb:.0f} MB" if figures else ""
         second.append(f"  agent {self._agent.pid}{memory}  {duration(self._elapsed_s)}", STYLES["pale"])
         return [first, second, Text()]
+
+
+def _look_at(settings: CameraSettings, clock: Clock) -> tuple[str, list[str]]:
+    """Describe the source, and tell whom it shows where that is known. Raises InputError for a file that is no clip."""
+    camera = open_camera(settings, clock)
+    if isinstance(camera, SceneCamera):
+        return camera.describe(), [walker.label for walker in camera.truth]
+    if camera.live:  # one reader at a time: it is the agent's
+        return camera.describe(), []
+    with camera:
+        return camera.describe(), []
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

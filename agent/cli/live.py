@@ -36,7 +36,8 @@ def draw(
     parts: list[RenderableType] = [*heading]
     parts += [_devices(site, devices, device_rows, now_ns, width), *stages, Text()]
     parts += [_persons(persons, person_rows, now_ns, width, named=not single), Text()]
-    parts.append(Text("Events", "bold"))
+    heard = sum(device.events for device in devices)
+    parts.append(Text("Events", "bold").append(f"  {heard} so far" if heard else "", STYLES["pale"]))
     names = 0 if single else min(24, max((len(f"{d.site}/{d.name}") for d in devices), default=0))
     newest = list(site.log)[-log_rows:] if log_rows else []
     parts += [event_line(device, event, name_width=names, since_ms=since_ms) for device, event in newest]
