@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cli_scene import ROOT, clean_environ, maskwatch, scene_frames, write_clip
+from tests.real import Mosquitto, Pki, free_port
 
 MODELS = ROOT / "models"
 
@@ -220,3 +221,64 @@ def test_an_outbox_directory_that_this_user_may_not_write(config: Path, tmp_path
     forbidden.mkdir(mode=0o500)
     result = run_with_outbox(forbidden / "outbox", config, *prefix)
     assert (result.returncode, "forbidden" in one_line(result)) == (77, True)
+
+
+def check_broker(config: Path, folder: Path, *settings: str) -> tuple[int, str]:
+    """Check with a camera that works. Returns the exit code and the one line on stderr, which is the broker's."""
+    words = [word for setting in settings for word in ("--set", setting)]
+    result = maskwatch(
+        *("check", "--config", str(config), "--set", "camera.source=scene"),
+        *("--set", f"outbox.directory={folder}", *words),
+    )
+    line = one_line(result)
+    assert line.startswith("broker  FAIL  ")
+    return result.returncode, line
+
+
+def test_check_says_that_the_broker_refuses_the_connection(config: Path, tmp_path: Path) -> None:
+    port = free_port()
+    code, line = check_broker(config, tmp_path, f"mqtt.url=mqtt://127.0.0.1:{port}")
+    assert (code, f"127.0.0.1:{port}: nobody listens there" in line) == (69, True), line
+
+
+def test_check_says_that_the_password_is_wrong(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("wrong\n")
+    with Mosquitto(tmp_path / "broker", users={"cam": "right"}) as broker:
+        settings = (f"mqtt.url={broker.url}", "mqtt.username=cam", f"mqtt.password_file={tmp_path}/password")
+        code, line = check_broker(config, tmp_path, *settings)
+        assert (code, "password" in line) == (69, True), line
+        (tmp_path / "password").write_text("right\n")
+        words = [word for setting in settings for word in ("--set", setting)]
+        ours = ("--config", str(config), "--set", "camera.source=scene", "--set", f"outbox.directory={tmp_path}")
+        result = maskwatch("check", *ours, *words)
+        assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "days", "ca", "said"),
+    [
+        ("DNS:localhost", -1, True, "has expired"),
+        ("DNS:example.org", 2, True, "is not for localhost"),
+        ("DNS:localhost", 2, False, "signed by nobody we know"),
+    ],
+)
+def test_check_says_what_is_wrong_with_the_brokers_certificate(
+    config: Path, tmp_path: Path, hosts: str, days: int, ca: bool, said: str
+) -> None:
+    pki = Pki(tmp_path / "pki")
+    issued = pki.issue("broker", hosts=hosts, days=days)
+    authority = pki.ca if ca else Pki(tmp_path / "other").ca
+    with Mosquitto(tmp_path / "broker", certificate=issued) as broker:
+        code, line = check_broker(config, tmp_path, f"mqtt.url={broker.url}", f"mqtt.ca_file={authority}")
+    assert (code, said in line) == (69, True), line
+
+
+@pytest.mark.parametrize("key", ["ca_file", "cert_file", "password_file"])
+def test_a_named_credential_file_that_is_not_there(config: Path, tmp_path: Path, key: str) -> None:
+    settings = [f"mqtt.{key}={tmp_path}/nope.pem", "mqtt.url=mqtts://localhost:1", "mqtt.username=cam"]
+    if key == "cert_file":
+        settings.append(f"mqtt.key_file={tmp_path}/nope.key")
+    words = [word for setting in settings for word in ("--set", setting)]
+    ours = ("--config", str(config), "--set", "camera.source=scene", "--set", f"outbox.directory={tmp_path}/outbox")
+    result = maskwatch("run", *ours, *words)
+    assert (result.returncode, "nope." in one_line(result)) == (78, True), result
