@@ -69,10 +69,20 @@ def test_recall_is_counted_by_size_at_the_threshold() -> None:
         found=np.array([0.9, 0.0, 0.8]),
     )
 
-    recall = recall_by_size(found, threshold_at(found, 0.9))
+    recall = recall_by_size([found], threshold_at(found, 0.9))
 
     assert recall.threshold == 0.8
+    assert recall.interval == (66.7, 66.7)  # one picture: nothing to draw from
     assert recall.recall == {"<16": 100.0, "16-24": 0.0, ">64": 100.0, "all": 66.7}
+
+
+def test_the_interval_holds_the_recall_and_shrinks_with_more_pictures() -> None:
+    hit = match(picture([FIRST], [False], [False]), [face(FIRST, 0.9)])
+    miss = match(picture([FIRST], [False], [False]), [])
+
+    few, many = (recall_by_size([hit, hit, hit, miss] * times, 0.5).interval for times in (2, 50))
+
+    assert few[0] < many[0] < 75 < many[1] < few[1]
 
 
 def test_without_any_detection_the_threshold_lets_nothing_through() -> None:

@@ -59,11 +59,12 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True)
 class Recall:
-    """Recall in per cent at `threshold`, the lowest score at which `precision` is reached; faces is how many."""
+    """Recall in per cent at `threshold`; faces is how many. interval: of 95 %, for faces of all sizes."""
 
     threshold: float
     faces: dict[str, int]
     recall: dict[str, float]
+    interval: tuple[float, float]
 
 
 def match(picture: Picture, faces: Sequence[Face]) -> Found:
@@ -105,15 +106,28 @@ def threshold_at(found: Found, precision: float) -> float:
     return float(scores[good[-1]]) if len(good) else 1.0
 
 
-def recall_by_size(found: Found, threshold: float) -> Recall:
-    """Give the share of labelled faces found at or above a score, by size."""
+def recall_by_size(parts: Sequence[Found], threshold: float) -> Recall:
+    """Give the share of labelled faces found at or above a score, by size. parts: one a picture."""
+    found = join(parts)
     faces, recall = {}, {}
     for name, (low, high) in SIZES.items():
         here = (found.sizes >= low) & (found.sizes < high)
         if here.any():
             faces[name] = int(here.sum())
             recall[name] = round(100 * float((found.found[here] >= threshold).mean()), 1)
-    return Recall(threshold=round(threshold, 3), faces=faces, recall=recall)
+    return Recall(
+        threshold=round(threshold, 3), faces=faces, recall=recall, interval=resampled_recall(parts, threshold)
+    )
+
+
+def resampled_recall(parts: Sequence[Found], threshold: float, draws: int = 1000) -> tuple[float, float]:
+    """Give the 95 % interval of the recall by drawing pictures with replacement: faces of one picture fail together."""
+    hits = np.array([(part.found >= threshold).sum() for part in parts])
+    faces = np.array([len(part.sizes) for part in parts])
+    drawn = np.random.default_rng(1).integers(len(parts), size=(draws, len(parts)))
+    shares = 100 * hits[drawn].sum(1) / np.maximum(1, faces[drawn].sum(1))
+    low, high = np.percentile(shares, (2.5, 97.5))
+    return round(float(low), 1), round(float(high), 1)
 
 
 def main() -> None:
@@ -140,12 +154,11 @@ def main() -> None:
         predictions = predict(detector, chosen, closely=options.closely, console=console, what=group)
         for source in sources:
             write_predictions(options.out / f"{source}.jsonl", source, chosen, predictions)
-        found = join([match(picture, faces) for picture, faces in zip(chosen, predictions, strict=True)])
-        everything.append(found)
-        if len(found.sizes):
-            results[group] = recall_by_size(found, threshold_at(found, PRECISION))
-    whole = join(everything)
-    results["all, one threshold"] = recall_by_size(whole, threshold_at(whole, PRECISION))
+        found = [match(picture, faces) for picture, faces in zip(chosen, predictions, strict=True)]
+        everything += found
+        if len(join(found).sizes):
+            results[group] = recall_by_size(found, threshold_at(join(found), PRECISION))
+    results["all, one threshold"] = recall_by_size(everything, threshold_at(join(everything), PRECISION))
     console.print(
         table(results, f"{manifest.name}, split {options.split}, {'tiles' if options.closely else 'one pass'}")
     )
@@ -179,11 +192,11 @@ def write_predictions(
 
 def table(results: dict[str, Recall], title: str) -> Table:
     shown = Table(title=f"{title}: recall % at precision {PRECISION:.2f}")
-    for column in ("pictures of", "score >=", *SIZES):
+    for column in ("pictures of", "score >=", *SIZES, "95 %"):
         shown.add_column(column, justify="left" if column == "pictures of" else "right")
     for group, recall in results.items():
         cells = [f"{recall.recall[size]} ({recall.faces[size]})" if size in recall.faces else "" for size in SIZES]
-        shown.add_row(group, f"{recall.threshold:.3f}", *cells)
+        shown.add_row(group, f"{recall.threshold:.3f}", *cells, "{}-{}".format(*recall.interval))
     return shown
 
 
