@@ -85,7 +85,7 @@ def test_small_faces_in_a_large_picture_need_the_closer_look(
 ) -> None:
     frame, truth = crowded
     large = np.full((1080, 1920, 3), 128, np.uint8)
-    large[600:1080, 1280:1920] = frame.pixels
+    large[840:1080, 1600:1920] = cv2.resize(frame.pixels, (320, 240), interpolation=cv2.INTER_AREA)
     picture = str(write_picture(tmp_path / "large.png", Frame(pixels=large, captured_ns=0, index=0)))
 
     (near,) = inspect(capsys, picture)
