@@ -21,11 +21,13 @@ from agent.seams import Box, Classifier, Decision, Detector, Face, Frame, Look, 
 from agent.settings import Settings, VisionSettings
 from agent.stages import Stages
 from agent.vision.blind import BlindJudge
+from agent.vision.focus import Focus, Window
 from agent.vision.motion import Motion, MotionGate, shrink
 from agent.vision.tracker import SILENT_AFTER_S, Tracker
 
 _CLOCK = SystemClock()
 _DETECT_GAP_NS = NS_PER_S // 10  # from a slow camera every frame counts: detect_every is for fast ones
+_CLOSER_GAP_NS = NS_PER_S // 4  # a far face takes seconds to pass; the board needs the time for the whole frame
 _LOOK_GAP_NS = NS_PER_S // 16  # pictures closer than this are the same look
 _RELOOK_GAP_NS = NS_PER_S // 2  # at a person who has a label
 
@@ -78,6 +80,8 @@ class Pipeline:
         self._scene: tuple[int, int, int] | None = None
         self._now_ns = 0
         self._detected_ns: int | None = None
+        self._focus = Focus(frame=(1, 1), input_size=detector.input_size)
+        self._before_ns = self._looked_closer_ns = 0
         self._waited = 0  # frames since faces were last searched
         self._frames = self._detections = self._faces = 0
         self._tracks: Sequence[Track] = ()
@@ -86,20 +90,20 @@ class Pipeline:
     def step(self, frame: Frame) -> list[Event]:
         """Take the next frame; give what is to be told, in order."""
         events = self._cut(frame)
-        self._now_ns = now_ns = frame.captured_ns
+        self._before_ns, self._now_ns = self._now_ns, frame.captured_ns
+        now_ns = frame.captured_ns
         self._frames += 1
         height, width = frame.pixels.shape[:2]
         with self._stages.time("motion"):
             small = shrink(frame)
-            motion = self._gate.look(small, now_ns, width=width, height=height)
+            motion = self._gate.look(small, now_ns)
             events += self._sight.observe(self._judge.look(frame.pixels, small, now_ns), now_ns)
-        if self._is_time(motion, now_ns):
-            with self._stages.time("detect"):
-                faces = self._find(frame)
+        faces = self._search(frame, motion)
+        if faces is None:
+            self._tracks = self._tracker.coast(now_ns)
+        else:
             with self._stages.time("track"):
                 self._tracks = self._tracker.update(faces, now_ns, self._region(width, height))
-        else:
-            self._tracks = self._tracker.coast(now_ns)
         moving = [track for track in self._tracks if track.still_s < SILENT_AFTER_S]
         due = [track for track in moving if self._is_worth_a_look(track, now_ns)]
         if due:
@@ -164,9 +168,13 @@ class Pipeline:
 
     def _cut(self, frame: Frame) -> list[Event]:
         """Begin a new scene where one begins: nobody of the one before is in it. Another size is another scene."""
-        scene = (frame.scene, *frame.pixels.shape[:2])
+        height, width = frame.pixels.shape[:2]
+        scene = (frame.scene, height, width)
         before, self._scene = self._scene, scene
-        if before is None or before == scene:
+        if before == scene:
+            return []
+        self._focus = Focus(frame=(width, height), input_size=self._detector.input_size)
+        if before is None:
             return []
         self._gate.reset()
         self._judge.reset()
@@ -175,8 +183,36 @@ class Pipeline:
         events = self._people.finish(self._now_ns, "gone")
         return events + self._census.observe(events, 0, self._now_ns, frames=0)
 
+    def _search(self, frame: Frame, motion: Motion) -> list[Face] | None:
+        """Give the faces that count, in the region and large enough, or None when it is not time to search."""
+        now_ns = frame.captured_ns
+        if motion.moving and self._detected_ns is not None:
+            self._focus.note(motion.cells)
+        whole = self._is_time(motion, now_ns)
+        window = self._choose_window(now_ns, whole=whole)
+        if not whole and window is None:
+            return None
+        faces: list[Face] = []
+        with self._stages.time("detect"):
+            if whole:
+                self._detected_ns, self._waited = now_ns, 0
+                self._detections += 1
+                faces += self._detector.find(frame.pixels)
+            if window is not None:
+                self._looked_closer_ns = now_ns
+                self._detections += 1
+                found = self._detector.find(frame.pixels[window.y0 : window.y1, window.x0 : window.x1])
+                faces += [kept for face in found if (kept := self._focus.keep(face, window)) is not None]
+        height, width = frame.pixels.shape[:2]
+        region = self._region(width, height)
+        faces = [
+            face for face in faces if face.box.size_px >= self._vision.min_face_px and _inside(face.box.centre, region)
+        ]
+        self._faces += sum(face.sure for face in faces)
+        return faces
+
     def _is_time(self, motion: Motion, now_ns: int) -> bool:
-        """Tell whether faces are to be searched in this frame."""
+        """Tell whether faces are to be searched in this whole frame."""
         self._waited += 1
         if self._detected_ns is None:
             return True
@@ -185,19 +221,14 @@ class Pipeline:
             return self._waited >= self._vision.detect_every or since_ns >= _DETECT_GAP_NS
         return since_ns >= self._recheck_ns
 
-    def _find(self, frame: Frame) -> list[Face]:
-        """Find the faces that count: in the region, large enough."""
-        self._detected_ns, self._waited = frame.captured_ns, 0
-        self._detections += 1
-        height, width = frame.pixels.shape[:2]
-        region = self._region(width, height)
-        faces = [
-            face
-            for face in self._detector.find(frame.pixels)
-            if face.box.size_px >= self._vision.min_face_px and _inside(face.box.centre, region)
-        ]
-        self._faces += sum(face.sure for face in faces)
-        return faces
+    def _choose_window(self, now_ns: int, *, whole: bool) -> Window | None:
+        """Give the part of this frame to look at closely, if any; one not searched as a whole, where there are such."""
+        if not self._focus.useful or now_ns - self._looked_closer_ns < _CLOSER_GAP_NS:
+            return None
+        if whole and self._vision.detect_every > 1 and now_ns - self._before_ns < _DETECT_GAP_NS:
+            return None
+        moving = (track.box for track in self._tracks if track.still_s < SILENT_AFTER_S)
+        return self._focus.choose(moving, now_ns)
 
     def _region(self, width: int, height: int) -> Box:
         x0, y0, x1, y1 = self._vision.region

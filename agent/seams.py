@@ -157,7 +157,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Detector(Protocol):
-    """Finds faces."""
+    """Finds faces. input_size: width and height of the picture that it looks at; larger ones are shrunk to that."""
+
+    @property
+    def input_size(self) -> tuple[int, int]: ...
 
     def find(self, pixels: Pixels) -> list[Face]:
         """Give the faces in (h, w, 3) uint8 RGB, best first, those of the manifest's follow_threshold among them."""

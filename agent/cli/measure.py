@@ -215,6 +215,10 @@ class _TimedDetector:
         self._detector, self._clock = detector, clock
         self.spent_ns = 0
 
+    @property
+    def input_size(self) -> tuple[int, int]:
+        return self._detector.input_size
+
     def find(self, pixels: Pixels) -> list[Face]:
         start_ns = self._clock.now_ns()
         faces = self._detector.find(pixels)

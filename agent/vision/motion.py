@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.clock import NS_PER_S
-from agent.seams import Box, Frame, Pixels
+from agent.seams import Frame, Pixels
 
 Luma = NDArray[np.uint8]
 Grey = NDArray[np.float32]
+Cells = NDArray[np.bool_]
 
 WIDTH, HEIGHT = 80, 60  # cells; at 640x480 a cell is 8 px, half a face of 16 px
 _SAMPLES = 2  # samples of the frame a cell and direction
@@ -29,14 +30,18 @@ _LIGHT_PART = 0.6  # of all cells changed at once: the light or the camera, not 
 _LONG_NS = 3 * NS_PER_S  # without a picture for this long, the last one is no neighbour any more
 
 
+NOTHING: Cells = np.zeros((HEIGHT, WIDTH), np.bool_)
+EVERYTHING: Cells = np.ones((HEIGHT, WIDTH), np.bool_)
+
+
 class Motion(msgspec.Struct, frozen=True, kw_only=True):
-    """What moves in one frame. where: the box round all of it in pixels of the frame, None while nothing moves."""
+    """What moves in one frame. cells: (HEIGHT, WIDTH) bool, not to be written to; the frame in a grid."""
 
-    moving: bool
-    where: Box | None = None
+    cells: Cells
 
-
-NOTHING = Motion(moving=False)
+    @property
+    def moving(self) -> bool:
+        return self.cells is not NOTHING
 
 
 def shrink(frame: Frame) -> Luma:
@@ -65,8 +70,8 @@ class MotionGate:
         """Forget the scene: the next picture is a first one."""
         self._last, self._noise = None, None
 
-    def look(self, small: Luma, now_ns: int, *, width: int, height: int) -> Motion:
-        """Say what moves. small: as `shrink` gives it; width, height: of the frame, for `where`.
+    def look(self, small: Luma, now_ns: int) -> Motion:
+        """Say what moves. small: as `shrink` gives it.
 
         A first picture is all motion: somebody may be in it already.
         """
@@ -75,7 +80,7 @@ class MotionGate:
         self._last, self._last_ns = current, now_ns
         if last is None or elapsed_ns < 0 or elapsed_ns > _LONG_NS:
             self._background = current.copy()
-            return Motion(moving=True, where=Box(0, 0, width, height))
+            return Motion(cells=EVERYTHING)
         fast = np.abs(current - last)
         slow = np.abs(current - self._background)
         elapsed_s = elapsed_ns / NS_PER_S
@@ -83,11 +88,11 @@ class MotionGate:
         count = int(np.count_nonzero(changed))
         if count > _LIGHT_PART * changed.size:
             self._background = current.copy()
-            return Motion(moving=True, where=Box(0, 0, width, height))
+            return Motion(cells=EVERYTHING)
         self._background += (current - self._background) * np.float32(min(1.0, elapsed_s / _BACKGROUND_S))
         if count < _CELLS_MIN:
-            return NOTHING
-        return _where(changed, width, height)
+            return Motion(cells=NOTHING)
+        return Motion(cells=_solid(changed))
 
     def _follow_noise(self, fast: Grey, elapsed_s: float) -> float:
         """Give the usual difference of two pictures; its median, because most cells hold nobody."""
@@ -99,20 +104,9 @@ class MotionGate:
         return self._noise
 
 
-def _where(changed: NDArray[np.bool_], width: int, height: int) -> Motion:
-    """Drop lonely cells and give the box round the rest."""
+def _solid(changed: Cells) -> Cells:
+    """Drop lonely cells; what is left, with its neighbours, or NOTHING itself."""
     ones: Any = changed.view(np.uint8)
     neighbours = cv2.boxFilter(ones, cv2.CV_8U, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
-    solid = neighbours >= _CELLS_MIN
-    rows = np.flatnonzero(solid.any(axis=1))
-    if rows.size == 0:
-        return NOTHING
-    columns = np.flatnonzero(solid.any(axis=0))
-    across, down = width / WIDTH, height / HEIGHT
-    box = Box(
-        float(columns[0] * across),
-        float(rows[0] * down),
-        float((columns[-1] + 1) * across),
-        float((rows[-1] + 1) * down),
-    )
-    return Motion(moving=True, where=box)
+    solid: Cells = neighbours >= _CELLS_MIN
+    return solid if solid.any() else NOTHING

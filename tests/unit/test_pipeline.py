@@ -8,7 +8,7 @@ import pytest
 
 from agent.events.types import CameraBack, CameraBlind, Counts, Event, PersonEnd, PersonNew
 from agent.pipeline import Pipeline
-from agent.seams import Box, Face, Frame, Look
+from agent.seams import Box, Face, Frame, Look, Pixels
 from agent.settings import ReportSettings, Settings, VisionSettings
 from tests.scripted import MASK, MS, NO_MASK, S, ScriptedClassifier, ScriptedDetector, face, frame, look
 
@@ -275,3 +275,54 @@ def test_the_same_frames_give_the_same_bytes() -> None:
     first = replay()
     assert len(first) > 4
     assert replay() == first
+
+
+class FarDetector(ScriptedDetector):
+    """Sees a face of 20 px only where the picture is not shrunk."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: [])
+        self.windows = 0
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        return 320, 256
+
+    def find(self, pixels: Pixels) -> list[Face]:
+        self.searches += 1
+        height, width = pixels.shape[:2]
+        if (width, height) == (640, 480):
+            return []
+        self.windows += 1
+        row, column = np.unravel_index(np.argmax(pixels[:, :, 1] == 201), (height, width))
+        return [face(column, row, 20)] if (pixels[:, :, 1] == 201).any() else []
+
+
+def test_a_far_person_is_found_by_looking_closely_where_something_moves() -> None:
+    rig = Rig(lambda _: [])
+    detector = FarDetector()
+    rig.pipeline = Pipeline(
+        detector=detector, classifier=rig.classifier, settings=Settings(), run_id="abcdef0123456789"
+    )
+    for index in range(100):
+        pixels = rig.still.pixels.copy()
+        x = 60 + 2 * index
+        pixels[150:200, x - 10 : x + 10] = 255  # the body
+        pixels[140, x] = 201  # the face
+        rig.see(Frame(pixels=pixels, captured_ns=0, index=0))
+    assert rig.kinds() == ["PersonNew"]
+    assert 20 <= detector.windows <= 28
+    new = rig.events[0].data
+    assert isinstance(new, PersonNew)
+    assert new.face_px == 20.0
+
+
+def test_in_a_still_scene_nothing_is_looked_at_closely() -> None:
+    rig = Rig(lambda _: [])
+    detector = FarDetector()
+    rig.pipeline = Pipeline(
+        detector=detector, classifier=rig.classifier, settings=Settings(), run_id="abcdef0123456789"
+    )
+    rig.show(round(20 * S / STEP), moving=False)
+    assert detector.windows == 0
+    assert 9 <= detector.searches <= 11

@@ -95,6 +95,10 @@ class _FourFaces:
     def __init__(self) -> None:
         self._step = 0
 
+    @property
+    def input_size(self) -> tuple[int, int]:
+        return 640, 480
+
     def find(self, pixels: Pixels) -> list[Face]:
         self._step += 1
         shift = 40 * math.sin(self._step / 20)
