@@ -56,6 +56,7 @@ class Commands:
                 return Answer(ok=True, message="here", result={"version": __version__})
             case "diag":
                 telemetry: dict[str, Any] = msgspec.to_builtins(self._telemetry())
+                del telemetry["stages"]  # an answer is numbers and texts, one level deep
                 return Answer(ok=True, result=telemetry | self._diagnosis())
             case "self-test":
                 return self_test(self._settings.vision)

@@ -90,17 +90,17 @@ class Reporter:
         return self._telemetry(self._pipeline.stats.frames / span_s, {})
 
     def diagnosis(self) -> dict[str, Any]:
-        """Give what telemetry leaves out: the troubles in words and the progress of each stage."""
+        """Give what telemetry leaves out: the troubles in words and the progress of each stage; numbers and texts."""
         figures, now_ns = self._figures(), self._clock.now_ns()
         stages = (self._progress.camera, self._progress.vision, self._progress.delivery)
         return {
             "source": self._settings.camera.source.split("://")[0],  # an address may hold a password
-            "camera_why": self.camera_state()[1],
-            "broker": figures.sentence,
-            "storage": figures.storage,
+            "camera_why": self.camera_state()[1][:_TEXT_CHARS],
+            "broker": figures.sentence[:_TEXT_CHARS],
+            "storage": figures.storage[:_TEXT_CHARS],
             "connected": figures.connected_since_ns is not None,
-            "quiet_s": {stage.name: round(stage.quiet_s(now_ns), 1) for stage in stages},
-            "hung": self._progress.hung(now_ns),
+            "hung": ", ".join(self._progress.hung(now_ns)),
+            **{f"{stage.name}_quiet_s": round(stage.quiet_s(now_ns), 1) for stage in stages},
         }
 
     def line(self) -> str:

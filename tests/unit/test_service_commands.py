@@ -1,13 +1,13 @@
 """What each command does and answers."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from agent.clock import NS_PER_S
-from agent.events.state import Command, Telemetry
+from agent.events.state import Command, Reply, Telemetry
 from agent.service.commands import EXIT_RESTART, Answer, Commands
 from agent.service.health import certificate_end_ns
 from agent.service.inbox import Inbox, StopAsked
@@ -45,7 +45,7 @@ def commands(settings: Settings | None = None, clock: TestClock | None = None) -
         clock=clock or TestClock(),
         inbox=inbox,
         telemetry=lambda: _TELEMETRY,
-        diagnosis=lambda: {"broker": "", "hung": []},
+        diagnosis=lambda: {"broker": "", "hung": ""},
     )
     return made, inbox
 
@@ -60,9 +60,9 @@ def test_diag_gives_the_telemetry_of_now_and_what_it_leaves_out() -> None:
     answer = commands()[0].answer(Command(command="diag"))
     assert answer.ok
     assert answer.result["acknowledged"] == 11
-    assert answer.result["hung"] == []
-    assert len(answer.result) <= 40
-    json.dumps(answer.result)
+    assert answer.result["hung"] == ""
+    reply = Reply(command="diag", ok=True, result=answer.result)
+    assert msgspec.json.decode(msgspec.json.encode(reply), type=Reply) == reply
 
 
 def test_restart_is_answered_and_stops_with_the_code_that_the_unit_knows() -> None:
