@@ -21,7 +21,7 @@ from rich.text import Text
 from agent import __version__
 from agent.camera import SceneCamera
 from agent.cli.broker import check_extra
-from agent.cli.measure import Figure, blank_frame, measure_disk, measure_nets, run_clip
+from agent.cli.measure import Figure, blank_frame, measure_disk, measure_edge_tpu, measure_nets, run_clip
 from agent.cli.options import add_config_options, load_settings
 from agent.cli.terminal import STYLES, console
 from agent.clock import Clock, SystemClock
@@ -96,6 +96,8 @@ def measure(settings: Settings, people: Path, folder: Path, clock: Clock) -> Ite
             budget=1,
             note=f"over {ran.frames * (_GROWTH_ROUNDS - 1) // _GROWTH_ROUNDS} frames",
         )
+        if "edgetpu" in (detector.accelerator, classifier.accelerator):
+            yield measure_edge_tpu(people, settings, ran, clock)
         still = folder / "still.avi"
         if still.exists():
             ran = run_clip(still, settings, detector.net, classifier.net, clock)

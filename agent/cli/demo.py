@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
     """Show the agent at work until its scene is over; its exit code is ours."""
     clock, out = SystemClock(), console()
     with ExitStack() as stack:
-        # A killed demo must not leave its agent behind.
-        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _interrupt))
+        for number in (signal.SIGTERM, signal.SIGHUP):  # a demo that is killed leaves no agent and no files behind
+            stack.callback(signal.signal, number, signal.signal(number, _interrupt))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="maskwatch-demo-")))
         words = _settings(args, folder)
         loaded = load(words.config, overrides=words.overrides)

@@ -1,7 +1,9 @@
 """What `bench` measures on this machine: nets, pipeline, whole agent, memory, disk; numbers and their budgets."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,12 @@ from agent.clock import NS_PER_MS, NS_PER_S, Clock, new_id
 from agent.delivery.outbox import Outbox
 from agent.events.types import Event, PersonNew
 from agent.pipeline import Pipeline
-from agent.seams import Box, Classifier, Detector, End, Face, Frame, Look, Pixels
+from agent.seams import LABELS, Box, Classifier, Detector, End, Face, Frame, Look, Pixels
 from agent.settings import CameraSettings, Settings
 from agent.vision.classifier import MaskClassifier
 from agent.vision.detector import FaceDetector
 from agent.vision.model import ClassifierManifest, DetectorManifest, Net, golden_input, load_manifest
+from agent.vision.nets import load_classifier, load_detector
 from agent.vision.runtime import CpuRuntime, check_golden, interpreter_module
 
 _WARM_UP = 20
@@ -111,7 +114,7 @@ def _bare(model: bytes, net: Net) -> Callable[[], Any]:
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """A clip's way through the agent. nets_s: of seconds, spent in detector and classifier."""
+    """A clip's way through the agent. nets_s: of seconds, spent in detector and classifier. labels: of single looks."""
 
     frames: int
     seconds: float
@@ -119,6 +122,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     nets_s: float
     detections: int
     persons: int
+    labels: Mapping[str, int]
     memory_mb: Sequence[float]
 
     @property
@@ -167,8 +171,31 @@ def run_clip(
         nets_s=(timed_detector.spent_ns + timed_classifier.spent_ns) / NS_PER_S,
         detections=detections,
         persons=persons,
+        labels=timed_classifier.labels,
         memory_mb=memory_mb,
     )
+
+
+def measure_edge_tpu(clip: Path, settings: Settings, on_tpu: Run, clock: Clock) -> Figure:
+    """Run the clip once more on the CPU and compare: by how many points the share of a label differs."""
+    with (
+        closing(load_detector(settings.vision.detector, "cpu")) as detector,
+        closing(load_classifier(settings.vision.classifier, "cpu")) as classifier,
+    ):
+        on_cpu = run_clip(clip, settings, detector.net, classifier.net, clock)
+    return Figure(
+        name="Edge TPU: labels beside the CPU's",
+        measured=label_gap(on_tpu.labels, on_cpu.labels),
+        unit="points",
+        budget=0.5,
+        note=f"{on_cpu.frames_per_s:.0f} frames/s on the CPU",
+    )
+
+
+def label_gap(one: Mapping[str, int], other: Mapping[str, int]) -> float:
+    """Give the largest difference between the shares of a label, in percentage points."""
+    shares = [{label: 100 * count / max(1, sum(c.values())) for label, count in c.items()} for c in (one, other)]
+    return max((abs(shares[0].get(label, 0) - shares[1].get(label, 0)) for label in LABELS), default=0.0)
 
 
 def measure_disk(directory: Path, clock: Clock) -> list[Figure]:
@@ -227,16 +254,18 @@ class _TimedDetector:
 
 
 class _TimedClassifier:
-    """A classifier whose time is counted."""
+    """A classifier whose time is counted, and its likeliest labels."""
 
     def __init__(self, classifier: Classifier, clock: Clock) -> None:
         self._classifier, self._clock = classifier, clock
         self.spent_ns = 0
+        self.labels: Counter[str] = Counter()
 
     def look(self, pixels: Pixels, boxes: Sequence[Box]) -> list[Look]:
         start_ns = self._clock.now_ns()
         looks = self._classifier.look(pixels, boxes)
         self.spent_ns += self._clock.now_ns() - start_ns
+        self.labels.update(LABELS[look.probs.index(max(look.probs))] for look in looks)
         return looks
 
 

@@ -7,7 +7,10 @@ import pytest
 from rich.console import Console
 
 from agent.cli.bench import _print
-from agent.cli.measure import Figure
+from agent.cli.measure import Figure, label_gap, measure_edge_tpu, run_clip
+from agent.clock import SystemClock
+from agent.settings import Settings
+from agent.vision.nets import load_classifier, load_detector
 from tests.integration.cli_scene import Terminal, maskwatch, scene_frames, write_clip
 
 
@@ -62,3 +65,14 @@ def test_a_missed_budget_is_said_and_a_figure_without_one_is_not_judged() -> Non
     assert "missed" in rows["slow"]
     assert "ok" in rows["fast"]
     assert rows["free"].split() == ["free", "3", "kB"]
+
+
+def test_labels_on_an_accelerator_are_compared_with_the_cpus_by_their_shares(clip: Path) -> None:
+    assert label_gap({"mask": 90, "no_mask": 10}, {"mask": 178, "no_mask": 20, "incorrect": 2}) == pytest.approx(1.0)
+    assert label_gap({}, {}) == 0
+    settings, clock = Settings(), SystemClock()
+    detector, classifier = load_detector("face-320", "cpu"), load_classifier("mask-64", "cpu")
+    ran = run_clip(clip, settings, detector.net, classifier.net, clock)
+    figure = measure_edge_tpu(clip, settings, ran, clock)
+    assert (figure.measured, figure.ok) == (0, True)
+    assert set(ran.labels) >= {"mask", "no_mask"}
