@@ -148,7 +148,9 @@ def _camera(settings: CameraSettings, clock: Clock) -> str:
                 case Silence(why=said):
                     why = said
                 case End(damage=damage):
-                    raise damage or UnavailableError("ends before its first frame", where=settings.source, remedy="-")
+                    raise damage or UnavailableError(
+                        "has no frame", where=camera.describe(), remedy="name one that has"
+                    )
         raise UnavailableError(
             f"{why} within {waited_s:.0f} s", where=settings.source.split("?")[0], remedy="check cable and address"
         )
