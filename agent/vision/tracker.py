@@ -12,11 +12,12 @@ count; the cost is the distance from the believed place in sizes of the face, an
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.clock import NS_PER_S
 from agent.seams import Box, Face, Track
+from agent.vision.assignment import assign
 
 TRACKS_MAX = 32  # a frame of 640x480 holds no more people whose faces are worth a decision
 SILENT_AFTER_S = 30.0  # nobody's head rests this exactly for half a minute
@@ -31,9 +32,11 @@ _VELOCITY_S = 0.2  # time constant of the velocity's filter
 _GROWTH = 0.35  # of ln(size) between two sightings, and that much more a second; levels of a detector differ by that
 _WEAK_REACH, _WEAK_S = 0.6, 0.5  # a face below the threshold counts only here, for who was found so recently
 _SAME_PART = 0.6  # of the smaller of two boxes within the larger one: one face found twice
+_CUT_TIMES = 2.5  # ... times that while the frame's edge cuts the face
 _SIZE_WEIGHT = 1.7  # of ln(size)
 _LOST_WEIGHT = 0.15  # a second: who was seen just now comes before who has been away
 _COAST_S = 0.4  # a lost face is shown going on for about this long
+_EDGE_PX = 3.0
 _STILL_SIZES = 0.12  # how far from where it was a still face's smoothed place may be
 _STILL_SMOOTH_S = 1.0
 
@@ -117,8 +120,7 @@ class Tracker:
         does not come back as the next one who walks in.
         """
         self._states = [state for state in self._states if not self._dead(state, now_ns)]
-        # Nothing may depend on the order of the faces.
-        known = sorted((face for face in faces if face.box.area > 0), key=lambda face: (-face.score, face.box))
+        known = _once(faces)
         certain = [face.box for face in known if face.sure]
         fresh = self._continue(self._states, certain, now_ns, bounds, weak=False)
         lost = [
@@ -127,11 +129,9 @@ class Tracker:
             if state.confirmed and not state.seen and now_ns - state.sure_ns < self._forget_ns
         ]
         self._continue(lost, [face.box for face in known if not face.sure], now_ns, bounds, weak=True)
-        for box in fresh:
-            twice = any(_same(box, state.box) for state in self._states if state.seen)
-            if not twice and len(self._states) < TRACKS_MAX:
-                self._states.append(_born(self._next_id, box, now_ns))
-                self._next_id += 1
+        for box in fresh[: TRACKS_MAX - len(self._states)]:
+            self._states.append(_born(self._next_id, box, now_ns))
+            self._next_id += 1
         return self._shown(now_ns)
 
     def coast(self, now_ns: int) -> list[Track]:
@@ -143,7 +143,7 @@ class Tracker:
     def _continue(self, states: list[_State], found: list[Box], now_ns: int, bounds: Box, *, weak: bool) -> list[Box]:
         """Give each of these tracks its face among those found; give back the faces of nobody."""
         matched = assign(
-            [{} if state.left(bounds, now_ns) else _costs(state, found, now_ns, weak=weak) for state in states]
+            [{} if state.left(bounds, now_ns) else _costs(state, found, now_ns, bounds, weak=weak) for state in states]
         )
         for state, column in zip(states, matched, strict=True):
             state.seen = column is not None and not weak
@@ -206,7 +206,7 @@ def _take(state: _State, box: Box, now_ns: int) -> None:
         state.anchor, state.still_since_ns = state.place, now_ns
 
 
-def _costs(state: _State, found: Sequence[Box], now_ns: int, *, weak: bool) -> dict[int, float]:
+def _costs(state: _State, found: Sequence[Box], now_ns: int, bounds: Box, *, weak: bool) -> dict[int, float]:
     """Give the price of calling a face that track, for each face that it can be."""
     elapsed_s = (now_ns - state.last_ns) / NS_PER_S
     log_size, growth_max = math.log(state.size_px), _GROWTH * (1 + elapsed_s)
@@ -226,10 +226,29 @@ def _costs(state: _State, found: Sequence[Box], now_ns: int, *, weak: bool) -> d
         if beside > reach:
             continue
         growth = abs(math.log(box.size_px) - log_size)
-        if growth <= growth_max:
+        if growth <= growth_max * (_CUT_TIMES if _cut(state.box, bounds) or _cut(box, bounds) else 1):
             ahead = math.dist(box.centre, end) / size_px
             costs[index] = beside + _AHEAD_WEIGHT * ahead + _SIZE_WEIGHT * growth + _LOST_WEIGHT * elapsed_s
     return costs
+
+
+def _once(faces: Sequence[Face]) -> list[Face]:
+    """Give the faces without those found twice, the surest first; nothing depends on the order that they came in."""
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda face: (-face.score, face.box)):
+        if face.box.area > 0 and not any(_same(face.box, other.box) for other in kept):
+            kept.append(face)
+    return kept
+
+
+def _cut(box: Box, bounds: Box) -> bool:
+    """Tell whether a box touches the edge of where faces are searched."""
+    return (
+        box.x0 <= bounds.x0 + _EDGE_PX
+        or box.y0 <= bounds.y0 + _EDGE_PX
+        or box.x1 >= bounds.x1 - _EDGE_PX
+        or box.y1 >= bounds.y1 - _EDGE_PX
+    )
 
 
 def _same(one: Box, other: Box) -> bool:
@@ -246,83 +265,3 @@ def _distance(point: tuple[float, float], start: tuple[float, float], end: tuple
     part = 0.0 if squared == 0 else ((point[0] - start[0]) * dx + (point[1] - start[1]) * dy) / squared
     part = min(max(part, 0.0), 1.0)
     return math.hypot(point[0] - start[0] - part * dx, point[1] - start[1] - part * dy)
-
-
-def assign(costs: Sequence[Mapping[int, float]]) -> list[int | None]:
-    """Match rows with columns: as many pairs as possible, at the least total cost.
-
-    costs: for each row (a track) the cost of each column (a face) that it may have. Returns the column of each row.
-    Rows that compete for no column are matched on their own, which is nearly all of them.
-    """
-    matched: list[int | None] = [None] * len(costs)
-    for rows in _rivals(costs):
-        if len(rows) == 1:
-            (row,) = rows
-            matched[row] = min(costs[row], key=lambda column: (costs[row][column], column))
-            continue
-        columns = sorted({column for row in rows for column in costs[row]})
-        # Leaving a row alone costs more than all pairs together, so it happens only where there is no pair for it; what
-        # may not be costs more than that.
-        alone = 1.0 + sum(sum(costs[row].values()) for row in rows)
-        never = alone * (len(rows) + 1)
-        table = [[costs[row].get(column, never) for column in columns] + [alone] * len(rows) for row in rows]
-        for row, place in zip(rows, _shortest_paths(table), strict=True):
-            if place < len(columns):
-                matched[row] = columns[place]
-    return matched
-
-
-def _rivals(costs: Sequence[Mapping[int, float]]) -> list[list[int]]:
-    """Split the rows that may have any column into groups without a column in common."""
-    groups: list[tuple[list[int], set[int]]] = []
-    for row, options in enumerate(costs):
-        if not options:
-            continue
-        rows, columns = [row], set(options)
-        apart = []
-        for group in groups:
-            if columns.isdisjoint(group[1]):
-                apart.append(group)
-            else:
-                rows, columns = group[0] + rows, columns | group[1]
-        groups = [*apart, (rows, columns)]
-    return [rows for rows, _ in groups]
-
-
-def _shortest_paths(costs: list[list[float]]) -> list[int]:
-    """Give the column of each row at the least total cost; at least as many columns as rows.
-
-    Source: shortest augmenting paths with potentials, Jonker and Volgenant 1987 (indices from 1, column 0 is a root).
-    """
-    rows, columns = len(costs), len(costs[0])
-    row_price, column_price = [0.0] * (rows + 1), [0.0] * (columns + 1)
-    owner, came_from = [0] * (columns + 1), [0] * (columns + 1)
-    for row in range(1, rows + 1):
-        owner[0] = row
-        column = 0
-        least, done = [math.inf] * (columns + 1), [False] * (columns + 1)
-        while owner[column]:
-            done[column] = True
-            here, step, nearest = owner[column], math.inf, 0
-            for other in range(1, columns + 1):
-                if done[other]:
-                    continue
-                price = costs[here - 1][other - 1] - row_price[here] - column_price[other]
-                if price < least[other]:
-                    least[other], came_from[other] = price, column
-                if least[other] < step:
-                    step, nearest = least[other], other
-            for other in range(columns + 1):
-                if done[other]:
-                    row_price[owner[other]] += step
-                    column_price[other] -= step
-                else:
-                    least[other] -= step
-            column = nearest
-        while column:
-            owner[column], column = owner[came_from[column]], came_from[column]
-    result = [0] * rows
-    for column in range(1, columns + 1):
-        if owner[column]:
-            result[owner[column] - 1] = column - 1
-    return result

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.seams import Box, Face, Track
-from agent.vision.tracker import TRACKS_MAX, Tracker, assign
+from agent.vision.assignment import assign
+from agent.vision.tracker import TRACKS_MAX, Tracker
 from tests.scripted import MS
 
 BOUNDS = Box(0, 0, 640, 480)

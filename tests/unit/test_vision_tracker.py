@@ -5,7 +5,8 @@ import math
 import pytest
 
 from agent.seams import Box, Face, Track
-from agent.vision.tracker import SILENT_AFTER_S, TRACKS_MAX, Tracker, assign
+from agent.vision.assignment import assign
+from agent.vision.tracker import SILENT_AFTER_S, TRACKS_MAX, Tracker
 from tests.scripted import MS, S, box, face
 
 BOUNDS = Box(0, 0, 640, 480)
@@ -233,6 +234,22 @@ def test_a_person_who_sways_is_not_silenced() -> None:
         x = 300 + 8 * math.sin(index * STEP / S * 0.7)  # a fifth of the face, every nine seconds
         followed.update([face(x, 200)], index * STEP, BOUNDS)
     assert followed.still_faces == 0
+
+
+def test_two_looks_at_one_face_in_one_frame_feed_one_track() -> None:
+    followed = tracker()
+    for step in range(5):
+        both = [Face(box=box(100, 100, 76), score=0.8), Face(box=box(101, 103, 78), score=0.79)]
+        tracks = followed.update([*both, Face(box=box(100, 110, 130), score=0.35, sure=False)], step * STEP, BOUNDS)
+    assert ids(tracks) == [1]
+
+
+def test_a_face_that_comes_in_over_the_edge_grows_faster_than_one_in_view() -> None:
+    followed = tracker()
+    for step, size in enumerate((41, 58, 76)):
+        edge = Face(box=Box(640 - size, 150, 640, 150 + size), score=0.8)
+        tracks = followed.update([edge], step * 200 * MS, BOUNDS)
+    assert ids(tracks) == [1]
 
 
 def test_a_silenced_face_outlives_somebody_who_stands_in_front_of_it() -> None:
