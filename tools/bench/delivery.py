@@ -24,7 +24,7 @@ from tools.bench.rows import Options, Row, quantile
 
 _BURST, _BURST_PER_S = 1000, 100
 _LONE, _LONE_EVERY_S = 10, 0.5
-_LATENCY, _LATENCY_PER_S = 200, 25
+_LATENCY, _LATENCY_PER_S = 150, 10
 _BACKLOG = 5000
 _PAIRS, _PAIR_FRAMES = 5, 340
 _STEP_S = 1.0  # as the daemon's delivery thread
