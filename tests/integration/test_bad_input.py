@@ -191,8 +191,11 @@ def test_check_says_that_the_camera_is_absent(source: str, said: str, config: Pa
 def run_with_outbox(directory: Path, config: Path, *prefix: str) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-m", "agent.cli.main", "run", "--config", str(config)]
     words += ["--set", "camera.source=scene", "--set", f"outbox.directory={directory}"]
+    environ = clean_environ()
+    if prefix:  # another user cannot write this run's coverage, and would say so
+        environ = {name: value for name, value in environ.items() if not name.startswith("COVERAGE_")}
     return subprocess.run(
-        [*prefix, *words], capture_output=True, text=True, timeout=60, cwd=ROOT, env=clean_environ(), check=False
+        [*prefix, *words], capture_output=True, text=True, timeout=60, cwd=ROOT, env=environ, check=False
     )
 
 
