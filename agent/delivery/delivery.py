@@ -156,7 +156,7 @@ class Delivery:
         self._connect()
         if self._is_up:
             self._say_present()
-            self._pump_ns = self._send_events()
+            self._pump_ns = self._send_events() if self._may_send() else self._presence.introduced_by_ns
         found = self._heed(self._wait(end_ns))
         self._acknowledge()
         self._tell()
@@ -180,6 +180,15 @@ class Delivery:
             self._link.connect(self._presence.will(self._outbox.session + 1))
             self._reconnect.begun()
 
+    def _may_send(self) -> bool:
+        """Tell whether the broker has answered our introduction; one that never does is dropped."""
+        if self._presence.introduce(all_answered=not self._unanswered):
+            return True
+        if self._clock.now_ns() >= self._presence.introduced_by_ns:
+            self._link.drop()
+            self._disconnected(Trouble.STALLED, "the broker accepts the connection and does not answer")
+        return False
+
     def _connected(self, version: str, receive_max: int) -> None:
         self._session = self._outbox.session + 1
         self._from_disk(self._outbox.next_session)  # without a disk the number is the next connection's as well
@@ -200,7 +209,7 @@ class Delivery:
 
     @property
     def _room(self) -> int:
-        return self._receive_max - len(self._unanswered)
+        return (self._receive_max if self._presence.is_introduced else 1) - len(self._unanswered)
 
     def _say_present(self) -> None:
         hindered = self._intake.disk.text or self._disk.text or self._pump.sentence
@@ -266,6 +275,7 @@ class Delivery:
                 self._pump.answered(sequence, PubackCode.of(code), self._clock.now_ns())
             case str(topic) if code >= _FAILURE:
                 self._refusals.failing(f"may not write {topic} (reason {code})")
+                self._presence.refused(topic)
 
     def _received(self, received: Received) -> list[Request]:
         if received.topic == HOME_ASSISTANT_STATUS:
@@ -332,6 +342,6 @@ class Delivery:
             session=self._session,
             connected_since_ns=self._reconnect.up_since_ns,
             trouble=self._reconnect.trouble,
-            sentence=self._reconnect.sentence or self._pump.sentence,
+            sentence=self._pump.sentence if self._pump.is_held else self._reconnect.sentence or self._pump.sentence,
             storage=self._intake.disk.text or self._disk.text,
         )

@@ -14,9 +14,10 @@ import os
 import queue
 import select
 import socket
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -45,6 +46,7 @@ Spawn = Callable[[Callable[[], None]], None]
 """Runs a function on a thread of its own that the process does not wait for at its end; service and cli have one."""
 
 _CONNECT_TIMEOUT_S = 5.0  # for each address of the name, and for the TLS handshake
+_VERDICT_S = 0.5  # for the broker's opinion of our certificate
 _RECEIVE_MAX_UNSAID = 65_535  # MQTT 5.0 section 3.2.2.3.3
 _UNSUPPORTED_VERSION = 132
 _FAILURE = 128  # reason codes from here on are failures
@@ -69,7 +71,7 @@ class MqttLink:
         self._credentials.tls()
         self._speaker = Speaker(settings, client_id=client_id)
         self._ready = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._results: queue.SimpleQueue[tuple[int, paho.Client | Refused]] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[tuple[int, _Dialled | Refused]] = queue.SimpleQueue()
         self._attempt = 0  # numbers the attempts, so that the result of one given up is known
         self._will: Message | None = None
         self._version: Version = "5"
@@ -152,7 +154,7 @@ class MqttLink:
 
     def _connect(self, attempt: int, version: Version) -> None:
         """Connect and hand the result over; runs on a thread of its own and touches nothing that others change."""
-        result: paho.Client | Refused
+        result: _Dialled | Refused
         try:
             result = self._dial(version)
         except MaskwatchError as error:  # a file that was there at the start has gone
@@ -162,13 +164,17 @@ class MqttLink:
         self._results.put((attempt, result))
         os.eventfd_write(self._ready, 1)
 
-    def _dial(self, version: Version) -> paho.Client:
+    def _dial(self, version: Version) -> "_Dialled":
+        ear = _Ear()
+        logger = logging.Logger("paho", logging.WARNING)
+        logger.addHandler(ear)
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             protocol=MQTTProtocolVersion.MQTTv5 if version == "5" else MQTTProtocolVersion.MQTTv311,
             reconnect_on_failure=False,
         )
+        client.enable_logger(logger)
         client.max_inflight_messages_set(0)  # no bound of its own: the pump's holds, and nothing waits in paho
         client.connect_timeout = _CONNECT_TIMEOUT_S
         if self._will is not None:
@@ -178,29 +184,26 @@ class MqttLink:
         context = self._credentials.tls()
         if context is not None:
             client.tls_set_context(context)
+        client.on_socket_open = _prepare
         client.connect(self._settings.host, self._settings.port, self._settings.keepalive_s)
-        sock = client.socket()
-        if isinstance(sock, socket.socket):  # an event must not wait for the answer to the message before it (Nagle)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return client
+        return _Dialled(client, ear)
 
-    def _take_over(self, attempt: int, result: paho.Client | Refused) -> None:
+    def _take_over(self, attempt: int, result: "_Dialled | Refused") -> None:
         if attempt != self._attempt:  # given up meanwhile
-            if isinstance(result, paho.Client):
-                _hang_up(result)
+            if isinstance(result, _Dialled):
+                _hang_up(result.client)
         elif isinstance(result, Refused):
             self._news.append(result)
         else:
-            self._client = result
-            self._ear = _Ear()
-            logger = logging.Logger("paho", logging.WARNING)
-            logger.addHandler(self._ear)
-            result.enable_logger(logger)
-            result.on_connect = self._on_connect
-            result.on_disconnect = self._on_disconnect
-            result.on_publish = self._on_publish
-            result.on_subscribe = self._on_subscribe
-            result.on_message = self._on_message
+            client, self._ear = result.client, result.ear
+            self._client = client
+            client.on_connect = self._on_connect
+            client.on_disconnect = self._on_disconnect
+            client.on_publish = self._on_publish
+            client.on_subscribe = self._on_subscribe
+            client.on_message = self._on_message
+            if client.socket() is None:  # it was lost over the first packet, before it had anybody to tell
+                self._hung_up()
 
     def _serve(self, client: paho.Client, sock: Any, events: int) -> None:
         if events & (select.POLLIN | select.POLLERR | select.POLLHUP):
@@ -222,22 +225,26 @@ class MqttLink:
         self._news.append(Connected(version=self._version, receive_max=receive_max))
 
     def _on_disconnect(
-        self, _client: paho.Client, _data: Any, flags: Any, reason: ReasonCode, _properties: Any
+        self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any
     ) -> None:
-        if self._client is None or _client is not self._client:
+        if self._client is None or client is not self._client:
             return
-        if self._ear.error is not None:
-            why = self._speaker.of_error(self._ear.error)
-        else:
-            why = self._speaker.of_disconnect(
-                reason.value if flags.is_disconnect_packet_from_server else 0, str(reason)
-            )
-        if self._up:
-            self._news.append(Lost(trouble=why.trouble, sentence=why.sentence))
-            self._up = False
-            self._client = None
-        elif self._ear.error is not None or not self._falls_back():
-            self._refuse(why)
+        if not self._up:
+            self._hung_up()
+            return
+        error = self._ear.error
+        why = self._speaker.of_disconnect(reason.value, str(reason)) if error is None else self._speaker.of_error(error)
+        self._up = False
+        self._client = None
+        self._news.append(Lost(trouble=why.trouble, sentence=why.sentence))
+
+    def _hung_up(self) -> None:
+        """The connection ended before the broker said a word: it does not like us, or it does not speak MQTT 5."""
+        error = self._ear.error
+        if error is not None and not isinstance(error, ConnectionError):
+            self._refuse(self._speaker.of_error(error))
+        elif not self._falls_back():
+            self._refuse(self._speaker.of_silence())
 
     def _falls_back(self) -> bool:
         if self._settings.protocol != "auto" or self._version != "5":
@@ -276,6 +283,13 @@ class MqttLink:
         )
 
 
+class _Dialled(NamedTuple):
+    """A client that has sent its CONNECT, and the ear that listens to it."""
+
+    client: paho.Client
+    ear: "_Ear"
+
+
 class _Ear(logging.Handler):
     """Remembers the error that paho only logs: with TLS 1.3 it is how a broker refuses our certificate."""
 
@@ -287,6 +301,19 @@ class _Ear(logging.Handler):
         for argument in record.args if isinstance(record.args, tuple) else ():
             if isinstance(argument, OSError):
                 self.error = argument
+
+
+def _prepare(_client: paho.Client, _data: Any, sock: Any) -> None:
+    """Make a fresh connection ready for CONNECT. Raises ssl.SSLError when the broker refuses our certificate.
+
+    With TLS 1.3 the broker judges it after our side of the handshake, and a CONNECT written into a connection that it
+    has closed by then loses the alert that says why. Most brokers then send a session ticket, so the wait is short.
+    """
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or an event waits for the answer to the one before
+    if isinstance(sock, ssl.SSLSocket) and sock.version() == "TLSv1.3":
+        select.select([sock], [], [], _VERDICT_S)
+        with suppress(ssl.SSLWantReadError, ConnectionError):  # no verdict yet, or no words
+            sock.recv(1)  # the broker says nothing of its own accord in MQTT: this only reads what TLS has to say
 
 
 def _has_buffered(sock: Any) -> bool:

@@ -21,6 +21,10 @@ from agent.settings import ReportSettings
 
 _CONTENT_TYPE = "application/json"
 _STATUS_EVERY_NS = 1 * NS_PER_S  # a state that flutters is told once a second
+_INTRODUCED_NS = 10 * NS_PER_S  # as long as an event may stay unanswered
+# A topic that the access list withholds is left alone for so long: mosquitto 2.0.11 closes the connection after each
+# refusal, and a Home Assistant topic that nobody granted must not keep the events from getting through.
+_REFUSED_NS = 3600 * NS_PER_S
 _ANSWERS_MAX = 64  # who asks more at once than this does not read the answers
 
 
@@ -50,6 +54,10 @@ class Presence:
         self._told_ns = 0
         self._discovery_due = False
         self._telemetry_ns = 0
+        self._refused_until_ns: dict[str, int] = {}  # by topic
+        self.is_introduced = False
+        """The broker has answered status and discovery, which go one by one and before any event."""
+        self.introduced_by_ns = 0
 
     def say(self, *, camera: CameraState | None, reason: str | None) -> None:
         """Set what the status is to say. None: as before."""
@@ -67,6 +75,21 @@ class Presence:
         self._told = None
         self._discovery_due = True
         self._telemetry_ns = self._clock.now_ns()
+        self.is_introduced = False
+        self.introduced_by_ns = self._clock.now_ns() + _INTRODUCED_NS
+
+    def introduce(self, *, all_answered: bool) -> bool:
+        """Tell whether events may go now that `due` was asked and this is the state of the answers.
+
+        A broker that refuses a topic may hang up, and its refusal is read only if nothing was sent into the closed
+        socket meanwhile: hence one by one.
+        """
+        self.is_introduced = self.is_introduced or all_answered
+        return self.is_introduced
+
+    def refused(self, topic: str) -> None:
+        """Leave a topic alone for a while."""
+        self._refused_until_ns[topic] = self._clock.now_ns() + _REFUSED_NS
 
     def home_assistant_started(self) -> None:
         """Tell Home Assistant about the device again."""
@@ -103,7 +126,7 @@ class Presence:
                 messages.append(
                     Message(topic=self._identity.telemetry, payload=payload, qos=0, content_type=_CONTENT_TYPE)
                 )
-        return messages
+        return [message for message in messages if now_ns >= self._refused_until_ns.get(message.topic, 0)]
 
     def will(self, session: int) -> Message:
         """Make what the broker is to say when this connection breaks; its time is nobody's to know."""

@@ -6,8 +6,11 @@ One lane, strictly by sequence. Rules for whoever edits this:
     down       connected -> flowing                          nothing
     flowing    refused answer -> held; disconnected -> down  while fewer than WINDOW are unanswered
     held       time over and all answered -> flowing         nothing; then again from the first unacknowledged on
+               (lives on through a reconnect: mosquitto 2.0.11 closes the connection after each refusal)
     probing    any word of the collector -> flowing          at most WINDOW rows (collector mode only)
 
+- The first row of a pass goes alone: a broker that refuses may hang up, and what was sent behind it would meet a
+  closed socket and take the refusal with it.
 - A row is unanswered once at most: it is sent again after a reconnect, or in `held` after all answers have come.
 - `acknowledged` never moves back, and never over a row that was not done: with ack_mode puback a row is done when it
   and all before it were taken by the broker, with collector when the collector says so.
@@ -120,6 +123,7 @@ class Pump:
         self._broken = ""  # why the connection must go
         self._cursor = acknowledged  # the last row sent in this pass
         self._flight: dict[int, _Flight] = {}  # by sequence, in order
+        self._proven = False  # the broker has taken a row in this pass
         self._answer = PubackCode.SUCCESS  # what hinders us
         self._held_until_ns: int | None = None
         self._refusals = Backoff(rng, shortest_s=1.0, first_s=2.0, longest_s=300.0)
@@ -138,6 +142,11 @@ class Pump:
         return _SENTENCES.get(self._answer, f"the broker refuses events: {self._answer.name.lower().replace('_', ' ')}")
 
     @property
+    def is_held(self) -> bool:
+        """Whether the broker has refused an event and is left alone for a while."""
+        return self._held_until_ns is not None
+
+    @property
     def unanswered(self) -> int:
         """Rows that the broker has not answered yet."""
         return sum(flight.taken is None for flight in self._flight.values())
@@ -145,7 +154,8 @@ class Pump:
     def connected(self, now_ns: int, *, newest: int) -> None:
         """Begin to send, with what is not acknowledged."""
         self._up = True
-        self._rewind(now_ns, newest=newest)
+        if not self.is_held:
+            self._rewind(now_ns, newest=newest)
 
     def disconnected(self) -> None:
         """Forget what was on its way."""
@@ -176,7 +186,8 @@ class Pump:
             self._collector_timeout_s = min(2 * self._collector_timeout_s, _COLLECTOR_TIMEOUT_MAX_S)
             silence_ends_ns = None
         until_ns = _earliest(overdue_ns, silence_ends_ns)
-        count = min(WINDOW - len(self._flight), room, newest - self._cursor)
+        window = WINDOW if self._proven else 1
+        count = min(window - len(self._flight), room, newest - self._cursor)
         if self._probe_left is not None:
             count = min(count, self._probe_left)
         if count <= 0:
@@ -210,15 +221,16 @@ class Pump:
         if outcome is Outcome.UNHEARD and self._by_collector:
             outcome = Outcome.HOLD  # the collector is no subscriber: the row is gone
         flight.taken = outcome in (Outcome.TAKEN, Outcome.UNHEARD)
+        self._proven = self._proven or flight.taken
         if outcome is Outcome.REBUILD:
             self._broken = f"the broker and we disagree: {code.name.lower().replace('_', ' ')}"
         elif outcome is Outcome.HOLD:
             self._answer = code
-            if self._held_until_ns is None:
+            if not self.is_held:
                 self._held_until_ns = now_ns + self._refusals.next_ns()
         while self._flight and self._flight[first := next(iter(self._flight))].taken:
             del self._flight[first]
-            if self._held_until_ns is None:
+            if not self.is_held:
                 self._answer = code
                 self._refusals.reset()
             if not self._by_collector:
@@ -236,7 +248,7 @@ class Pump:
         self._since_ns = now_ns
         self._goal = newest
         self._collector_timeout_s = _COLLECTOR_TIMEOUT_S
-        if self._held_until_ns is not None:
+        if self.is_held:
             self._held_until_ns = now_ns  # it listens again
 
     def resend(self, now_ns: int) -> None:
@@ -245,6 +257,7 @@ class Pump:
 
     def _rewind(self, now_ns: int, *, newest: int) -> None:
         self._flight.clear()
+        self._proven = False
         self._held_until_ns = None
         self._probe_left = None
         self._cursor = self.acknowledged

@@ -24,7 +24,9 @@ _CONNACK: dict[int, tuple[Trouble, str]] = {
 _DISCONNECT: dict[int, tuple[Trouble, str]] = {
     135: (Trouble.NOT_AUTHORISED, "the broker withdrew its permission"),
     137: (Trouble.BROKER_BUSY, "the broker is too busy"),
+    128: (Trouble.CLOSED, "the broker closed the connection"),  # also paho's word for a bare close
     139: (Trouble.BROKER_BUSY, "the broker is shutting down"),
+    141: (Trouble.TIMEOUT, "no sign of life from the broker"),
     142: (Trouble.TAKEN_OVER, "another client connected with our id {client_id!r}; give each device its own device.id"),
 }
 
@@ -74,6 +76,10 @@ class Speaker:
         """The broker, or paho in its place, ended the connection with a reason."""
         return self.say(*_DISCONNECT.get(code, (Trouble.CLOSED, f"the connection ended: {_plain(name)}")))
 
+    def of_silence(self) -> Refused:
+        """The broker hung up before it said a word."""
+        return self.say(Trouble.CLOSED, "the broker hung up without an answer; is that port for TLS, and mqtt.url not?")
+
     def of_error(self, error: Exception) -> Refused:
         """The operating system or OpenSSL failed."""
         match error:
@@ -81,6 +87,10 @@ class Speaker:
                 return self.say(Trouble.DNS, "the name is not known; check mqtt.url and the network")
             case ssl.SSLCertVerificationError(verify_code=int(code)):
                 return self.say(*_VERIFY.get(code, _VERIFY_OTHER))
+            case ssl.SSLEOFError():
+                return self.say(
+                    Trouble.CLOSED, "the broker hung up on TLS; does it want a certificate from this device?"
+                )
             case ssl.SSLError():
                 return self._of_tls(str(error.reason or error))
             case TimeoutError():
@@ -88,7 +98,7 @@ class Speaker:
             case ConnectionRefusedError():
                 return self.say(Trouble.REFUSED, "nobody listens there; start the broker, or check mqtt.url")
             case ConnectionError():
-                return self.say(Trouble.CLOSED, "the broker closed the connection; is it TLS or plain there?")
+                return self.say(Trouble.CLOSED, "the broker closed the connection")
             case OSError(errno=int(number)) if number in _NETWORK:
                 return self.say(Trouble.UNREACHABLE, "no way there; check the network")
             case _:
@@ -98,7 +108,7 @@ class Speaker:
         for alert, sentence in _ALERTS.items():
             if reason.endswith(alert):
                 return self.say(Trouble.TLS_CLIENT_CERTIFICATE, sentence)
-        if reason in ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF_WHILE_READING", "RECORD_LAYER_FAILURE"):
+        if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
             return self.say(Trouble.TLS_OTHER, "that is no TLS; use mqtt://, or the broker's TLS port")
         return self.say(Trouble.TLS_OTHER, f"TLS failed: {_plain(reason.lower().replace('_', ' '))}")
 
