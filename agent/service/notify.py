@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 _log = logging.getLogger(__name__)
 _STATUS_CHARS_MAX = 200
+_PATIENCE_S = 0.2  # a manager that does not read has a full queue, and would hang us too
 
 
 class Notifier:
@@ -38,6 +39,7 @@ class Notifier:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as door:
+                door.settimeout(_PATIENCE_S)
                 door.connect(self._address)
                 door.sendall(message.encode())
         except OSError as error:  # the manager will judge our silence; events matter more than its opinion

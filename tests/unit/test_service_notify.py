@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.service import notify
 from agent.service.notify import Notifier, watchdog_interval_s
 
 
@@ -44,6 +45,14 @@ def test_an_at_sign_is_the_abstract_namespace() -> None:
 def test_without_a_manager_or_with_a_dead_one_nothing_happens(tmp_path: Path) -> None:
     Notifier({}).ready("x")
     Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).ready("x")
+
+
+def test_a_manager_that_does_not_read_cannot_hang_us(manager: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notify, "_PATIENCE_S", 0.001)
+    notifier = Notifier({"NOTIFY_SOCKET": manager.getsockname()})
+    for _ in range(1000):  # far more than net.unix.max_dgram_qlen
+        notifier.watchdog()
+    assert manager.recv(100) == b"WATCHDOG=1"
 
 
 def test_a_status_is_one_line_of_bounded_length(manager: socket.socket) -> None:
