@@ -47,24 +47,21 @@ def copy_model(folder: Path, name: str, damage: Callable[[bytes], bytes], *, own
 
 
 @pytest.mark.parametrize(
-    ("text", "where", "said"),
+    ("command", "text", "said"),
     [
-        ('[camera]\nsorce = "scene"\n', "config.toml", "camera.sorce (did you mean 'source'?)"),
-        ("[camra]\nfps = 5\n", "config.toml", "'camra' (did you mean 'camera'?)"),
-        ('[camera]\nfps = "fast"\n', "config.toml", "camera.fps = 'fast'"),
-        ("[camera]\nfps = 500\n", "config.toml", "camera.fps = 500"),
-        ("[decision]\nenter = 0.5\n", "config.toml", "is not below enter"),
-        ("[camera\n", "config.toml", "not TOML"),
+        ("run", '[camera]\nsorce = "scene"\n', "camera.sorce (did you mean 'source'?)"),
+        ("check", "[camra]\nfps = 5\n", "'camra' (did you mean 'camera'?)"),
+        ("config", '[camera]\nfps = "fast"\n', "camera.fps = 'fast'"),
+        ("run", "[camera]\nfps = 500\n", "camera.fps = 500"),
+        ("config", "[decision]\nenter = 0.5\n", "is not below enter"),
+        ("watch", "[camera\n", "not TOML"),
     ],
 )
-def test_a_wrong_key_section_type_or_value_in_the_file(config: Path, text: str, where: str, said: str) -> None:
+def test_a_wrong_key_section_type_or_value_in_the_file(config: Path, command: str, text: str, said: str) -> None:
     config.write_text(text)
-    for command in ("run", "check", "config"):
-        result = maskwatch(command, "--config", str(config))
-        assert result.returncode == 78, command
-        line = one_line(result)
-        assert where in line
-        assert said in line
+    result = maskwatch(command, "--config", str(config))
+    line = one_line(result)
+    assert (result.returncode, str(config) in line, said in line) == (78, True, True), line
 
 
 def test_a_wrong_key_or_value_on_the_command_line_or_in_the_environment(config: Path) -> None:
@@ -96,15 +93,19 @@ def test_an_unknown_command_or_option_or_a_missing_argument(words: list[str], sa
     assert (result.returncode, said in one_line(result)) == (2, True)
 
 
-@pytest.mark.parametrize("key", ["vision.detector", "vision.classifier"])
-def test_a_model_that_is_not_there(config: Path, key: str, tmp_path: Path) -> None:
-    for name in ("mask-46", str(tmp_path / "nope.json")):
-        words = ("--config", str(config), "--set", f"{key}={name}", "--set", "camera.source=scene")
-        for command in (("run",), ("inspect", str(tmp_path))):
-            result = maskwatch(*command, *words)
-            assert (result.returncode, name in one_line(result)) == (65, True)
-    result = maskwatch("inspect", str(tmp_path), "--set", "vision.classifier=mask-46")
-    assert "did you mean 'mask-64'?" in one_line(result)
+@pytest.mark.parametrize(
+    ("command", "key", "name", "said"),
+    [
+        ("run", "vision.detector", "face-230", "did you mean 'face-320'?"),
+        ("run", "vision.classifier", "nope.json", "nope.json"),
+        ("inspect", "vision.detector", "nope.json", "nope.json"),
+        ("inspect", "vision.classifier", "mask-46", "did you mean 'mask-64'?"),
+    ],
+)
+def test_a_model_that_is_not_there(config: Path, tmp_path: Path, command: str, key: str, name: str, said: str) -> None:
+    words = [command, *([str(tmp_path)] if command == "inspect" else []), "--config", str(config)]
+    result = maskwatch(*words, "--set", f"{key}={name}", "--set", "camera.source=scene")
+    assert (result.returncode, said in one_line(result)) == (65, True), result
 
 
 @pytest.mark.parametrize(
