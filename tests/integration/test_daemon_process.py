@@ -1,5 +1,6 @@
 """`maskwatch run` as a process: how it starts, what it survives, how it ends."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -8,15 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import msgspec
+import numpy as np
 import pytest
 
 from agent.cli.main import main
 from agent.events.envelope import decode
 from agent.events.state import Command, Reply
 from agent.events.types import AgentStart, AgentStop, CameraBlind, PersonEnd, PersonNew
-from agent.vision.model import models_folder
 from tests.integration.agent_process import ROOT, AgentProcess, sped_up
+from tests.integration.test_daemon_replay import write_clip
 from tests.real import Mosquitto, Subscriber, free_port
 
 PREFIX = "maskwatch/test/board/"
@@ -178,42 +181,7 @@ def run(*settings: str, environ: dict[str, str] | None = None) -> subprocess.Com
     )
 
 
-def damaged_model(folder: Path) -> Path:
-    """Give the manifest of a model whose file is cut off."""
-    for file in models_folder().glob("mask-64.*"):
-        (folder / file.name).write_bytes(file.read_bytes()[: 9000 if file.suffix == ".tflite" else None])
-    return folder / "mask-64.json"
-
-
-@pytest.mark.parametrize(
-    ("setting", "code", "said"),
-    [
-        ("camera.source={folder}/none.mp4", 65, "none.mp4: no such file or folder"),
-        ("camera.source={folder}/empty", 65, "no file in it ends in"),
-        ("camera.source={folder}/text.jpg", 65, "text.jpg: damaged, truncated or not a picture"),
-        ("vision.classifier=none", 65, "none: no model of this name"),
-        ("vision.classifier={folder}/mask-64.json", 65, "mask-64.tflite: sha256 is"),
-        ("outbox.directory={folder}/text.jpg", 74, "text.jpg: file exists"),
-        ("mqtt.ca_file={folder}/none.pem", 78, "none.pem"),
-        ("camera.sorce=scene", 78, "did you mean 'source'"),
-        ("camera.fps=fast", 78, "camera.fps = 'fast'"),
-    ],
-)
-def test_what_cannot_start_says_so_in_one_line(tmp_path: Path, setting: str, code: int, said: str) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "text.jpg").write_text("not a picture")
-    damaged_model(tmp_path)
-    url = "mqtts://localhost:1" if "ca_file" in setting else "mqtt://127.0.0.1:1"
-    base = ["camera.source=scene", f"outbox.directory={tmp_path}/outbox", f"mqtt.url={url}"]
-    ended = run(*base, setting.format(folder=tmp_path))
-    lines = [line for line in ended.stderr.splitlines() if not line.startswith("config.defaults")]
-    assert (ended.returncode, ended.stdout, len(lines)) == (code, "", 1), ended.stderr
-    assert said in lines[0]
-
-
 def test_a_truncated_clip_is_watched_to_its_end_and_then_an_error(tmp_path: Path) -> None:
-    from tests.integration.test_daemon_replay import write_clip
-
     write_clip(tmp_path / "clip.avi")
     content = (tmp_path / "clip.avi").read_bytes()
     (tmp_path / "cut.avi").write_bytes(content[: len(content) // 2])
@@ -236,8 +204,6 @@ def test_two_agents_do_not_share_an_outbox(broker: Mosquitto, tmp_path: Path) ->
 @pytest.fixture
 def undisturbed() -> Iterator[None]:
     """Put back what a process sets for itself: handlers of signals and of the log."""
-    import logging
-
     kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     root = logging.getLogger("agent")
     handlers, level, propagate = root.handlers[:], root.level, root.propagate
@@ -250,9 +216,6 @@ def undisturbed() -> Iterator[None]:
 
 @pytest.mark.usefixtures("undisturbed")
 def test_the_command_runs_to_the_end_of_a_folder_of_pictures(broker: Mosquitto, tmp_path: Path) -> None:
-    import cv2
-    import numpy as np
-
     for name in ("a.png", "b.png"):
         cv2.imwrite(str(tmp_path / name), np.zeros((60, 80, 3), np.uint8))
     settings = [

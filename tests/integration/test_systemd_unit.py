@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,28 @@ def test_no_exit_code_that_a_restart_cannot_mend_is_restarted() -> None:
     kept = re.search(r"^RestartPreventExitStatus=(.*)$", unit, re.M)
     assert kept is not None
     assert set(kept[1].split()) == {"2", "65", "77", "78"}
+
+
+_NO_NEW_CODE = """
+import ctypes, mmap, sys
+if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) != 0:  # PR_SET_MDWE, since Linux 6.3
+    sys.exit(77)
+import numpy, sqlite3, paho.mqtt.client
+from agent.vision.nets import load_classifier, load_detector
+from agent.seams import Box
+picture = numpy.zeros((240, 320, 3), numpy.uint8)
+load_detector("face-320", "cpu").net.find(picture)
+load_classifier("mask-64", "cpu").net.look(picture, [Box(10, 10, 60, 60)])
+sqlite3.connect(":memory:").execute("CREATE TABLE t (x)")
+try:
+    mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+except PermissionError:
+    print("no memory is both writable and executable")
+"""
+
+
+def test_nets_and_outbox_work_where_no_code_can_be_made_at_run_time() -> None:
+    done = run(sys.executable, "-c", _NO_NEW_CODE)
+    if done.returncode == 77:
+        pytest.skip("needs Linux 6.3 for PR_SET_MDWE")
+    assert (done.returncode, done.stdout) == (0, "no memory is both writable and executable\n"), done.stderr
