@@ -6,7 +6,9 @@ The life of a track, all of it in time and none of it in frames:
   lost       not found, moved on by its velocity for a moment; found again near where it is believed: the same track
   dead       not seen for forget_after_s (born ones sooner)
   silenced   confirmed and without any movement for SILENT_AFTER_S: a poster or a screen. It is shown with its still_s
-             so that the pipeline can leave it out, outlives being missed, and comes back to life by moving.
+             so that the pipeline can leave it out, outlives being missed, and comes back to life by moving. One that
+             dies without ever having moved leaves its stillness to the next one there, so that a poster that is found
+             only now and then is silenced too.
 Faces and tracks are matched all at once at the least total cost (Kuhn, Munkres), so the order of the boxes does not
 count; the cost is the distance from the believed place in sizes of the face, and the difference in size.
 """
@@ -22,6 +24,7 @@ from agent.vision.assignment import assign
 TRACKS_MAX = 32  # a frame of 640x480 holds no more people whose faces are worth a decision
 SILENT_AFTER_S = 30.0  # nobody's head rests this exactly for half a minute
 _SILENT_FORGET_NS = 600 * NS_PER_S  # a poster that somebody stands in front of is still that poster
+_RESTED_MAX = 16  # places where a face that never moved was lost, the latest ones
 _CONFIRM_NS = 3 * NS_PER_S // 2  # a born track waits this long for its second sighting
 # Lengths are in sizes of the face: a face is 0.2 m wide, so who passes a camera at 1.5 m/s makes 7.5 sizes a second.
 _NEW_REACH, _NEW_PACE, _NEW_REACH_MAX = 0.7, 8.0, 4.5  # how far from its only sighting a born track may be found
@@ -29,10 +32,10 @@ _REACH, _PACE = 0.9, 0.8  # how far beside the way from where it was to where it
 _REACH_SILENT = 0.35  # a poster stays where it is: whoever is found further off is somebody else
 _AHEAD_WEIGHT = 0.2  # on that way the far end is likelier: most people go on
 _VELOCITY_S = 0.2  # time constant of the velocity's filter
-_GROWTH = 0.35  # of ln(size) between two sightings, and that much more a second; levels of a detector differ by that
+_GROWTH = 0.5  # of ln(size) between two sightings, and that much more a second; two levels of the net differ by 0.4
 _WEAK_REACH, _WEAK_S = 0.6, 0.5  # a face below the threshold counts only here, for who was found so recently
 _SAME_PART = 0.6  # of the smaller of two boxes within the larger one: one face found twice
-_CUT_TIMES = 2.5  # ... times that while the frame's edge cuts the face
+_CUT_TIMES = 2.0  # ... times that while the frame's edge cuts the face
 _SIZE_WEIGHT = 1.7  # of ln(size)
 _LOST_WEIGHT = 0.15  # a second: who was seen just now comes before who has been away
 _COAST_S = 0.4  # a lost face is shown going on for about this long
@@ -41,7 +44,7 @@ _STILL_SIZES = 0.12  # how far from where it was a still face's smoothed place m
 _STILL_SMOOTH_S = 1.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _State:
     """One track: places in pixels, velocity in pixels a second."""
 
@@ -67,6 +70,10 @@ class _State:
 
     def silenced(self) -> bool:
         return self.still_s() >= SILENT_AFTER_S
+
+    def rested(self) -> bool:
+        """Tell whether it has never moved."""
+        return self.confirmed and self.still_since_ns <= self.first_ns
 
     def believed(self, now_ns: int) -> Box:
         """Give the box at now_ns: moved on at a velocity that fades."""
@@ -96,6 +103,7 @@ class Tracker:
     def __init__(self, *, forget_after_s: float) -> None:
         self._forget_ns = round(forget_after_s * NS_PER_S)
         self._states: list[_State] = []
+        self._rested: list[_State] = []  # dead
         self._next_id = 1
 
     @property
@@ -111,6 +119,7 @@ class Tracker:
     def reset(self) -> None:
         """Forget everybody; ids go on."""
         self._states.clear()
+        self._rested.clear()
 
     def update(self, faces: Sequence[Face], now_ns: int, bounds: Box) -> list[Track]:
         """Take the faces that the detector found in the frame of now_ns; give all tracks, by id.
@@ -119,7 +128,7 @@ class Tracker:
         et al. 2022, ByteTrack). bounds: the part of the frame in which faces are searched. Who has walked out of it
         does not come back as the next one who walks in.
         """
-        self._states = [state for state in self._states if not self._dead(state, now_ns)]
+        self._bury(now_ns)
         known = _once(faces)
         certain = [face.box for face in known if face.sure]
         fresh = self._continue(self._states, certain, now_ns, bounds, weak=False)
@@ -130,8 +139,7 @@ class Tracker:
         ]
         self._continue(lost, [face.box for face in known if not face.sure], now_ns, bounds, weak=True)
         for box in fresh[: TRACKS_MAX - len(self._states)]:
-            self._states.append(_born(self._next_id, box, now_ns))
-            self._next_id += 1
+            self._states.append(self._born(box, now_ns))
         return self._shown(now_ns)
 
     def coast(self, now_ns: int) -> list[Track]:
@@ -166,25 +174,39 @@ class Tracker:
             for state in self._states
         ]
 
+    def _born(self, box: Box, now_ns: int) -> _State:
+        state = _State(
+            id=self._next_id,
+            box=box,
+            first_ns=now_ns,
+            last_ns=now_ns,
+            sure_ns=now_ns,
+            place=box.centre,
+            anchor=box.centre,
+            still_since_ns=now_ns,
+            size_px=box.size_px,
+        )
+        self._next_id += 1
+        for before in self._rested:
+            near = math.dist(before.anchor, box.centre) < _REACH_SILENT * box.size_px
+            if near and abs(math.log(before.size_px / box.size_px)) < _GROWTH:
+                state.anchor, state.still_since_ns = before.anchor, now_ns - (before.last_ns - before.still_since_ns)
+                self._rested.remove(before)
+                break
+        return state
+
+    def _bury(self, now_ns: int) -> None:
+        """Take away the dead, and remember the places of those that never moved."""
+        dead = [state for state in self._states if self._dead(state, now_ns)]
+        self._states = [state for state in self._states if state not in dead]
+        rested = [state for state in [*self._rested, *dead] if state.rested()]
+        self._rested = [state for state in rested if now_ns - state.last_ns < _SILENT_FORGET_NS][-_RESTED_MAX:]
+
     def _dead(self, state: _State, now_ns: int) -> bool:
         missed_ns = now_ns - state.last_ns
         if state.silenced():
             return missed_ns >= _SILENT_FORGET_NS
         return missed_ns >= (self._forget_ns if state.confirmed else min(self._forget_ns, _CONFIRM_NS))
-
-
-def _born(track_id: int, box: Box, now_ns: int) -> _State:
-    return _State(
-        id=track_id,
-        box=box,
-        first_ns=now_ns,
-        last_ns=now_ns,
-        sure_ns=now_ns,
-        place=box.centre,
-        anchor=box.centre,
-        still_since_ns=now_ns,
-        size_px=box.size_px,
-    )
 
 
 def _take(state: _State, box: Box, now_ns: int) -> None:
@@ -203,6 +225,8 @@ def _take(state: _State, box: Box, now_ns: int) -> None:
     state.size_px = math.sqrt(state.size_px * box.size_px)  # of boxes that jump between two levels, the middle
     state.sightings += 1
     if math.dist(state.place, state.anchor) > _STILL_SIZES * state.size_px:
+        if state.silenced():
+            state.first_ns = now_ns  # somebody after all, from now on
         state.anchor, state.still_since_ns = state.place, now_ns
 
 

@@ -267,6 +267,29 @@ def test_a_silenced_face_that_moves_is_somebody_again() -> None:
     for index in range(20):
         followed.update([face(300 + 4 * index, 200)], now_ns + index * STEP, BOUNDS)
     assert (followed.still_faces, followed.alive) == (0, True)
+    (track,) = followed.coast(now_ns)
+    assert track.first_seen_ns > SILENT_AFTER_S * S
+
+
+def test_a_poster_that_is_found_only_now_and_then_is_silenced_too() -> None:
+    followed = tracker()
+    now_ns = 0
+    for _ in range(8):
+        now_ns = still_for(followed, 5, start_ns=now_ns) + 10 * S
+        followed.update([], now_ns, BOUNDS)
+    assert followed.still_faces == 1
+    assert not followed.alive
+
+
+def test_the_place_where_somebody_walked_off_is_nobodys() -> None:
+    followed = tracker()
+    now_ns = still_for(followed, 25)
+    for index in range(10):
+        followed.update([face(300 + 8 * index, 200)], now_ns + index * STEP, BOUNDS)
+    now_ns += 10 * S
+    followed.update([], now_ns, BOUNDS)
+    still_for(followed, 8, start_ns=now_ns)
+    assert followed.still_faces == 0
 
 
 def test_who_appears_beside_a_poster_is_not_the_poster() -> None:
