@@ -48,7 +48,7 @@ def crop(pixels: Pixels, box: Box, scale: float, size_px: int) -> Pixels:
 
 
 def _span(start: int, length: int, limit: int) -> tuple[int, int, int, int]:
-    """Give the part of [start, start + length) that is inside [0, limit), at least one pixel, and the padding round it."""
+    """Give first and last of [start, start + length) inside [0, limit), at least one pixel, and the padding round it."""
     first = min(max(start, 0), limit - 1)
     last = max(min(start + length, limit), first + 1)
     missing = length - (last - first)
@@ -57,7 +57,10 @@ def _span(start: int, length: int, limit: int) -> tuple[int, int, int, int]:
 
 
 def quality(face: Pixels) -> Quality:
-    """Measure a crop, (size, size, 3) uint8 RGB, as `crop` gives it. Source: variance of Laplacian, Pech-Pacheco 2000."""
+    """Measure a crop, (size, size, 3) uint8 RGB, as `crop` gives it.
+
+    Source: variance of the Laplacian, Pech-Pacheco et al., ICPR 2000.
+    """
     luma = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
     _, deviation = cv2.meanStdDev(cv2.Laplacian(luma, cv2.CV_16S))
     return Quality(sharpness=float(deviation[0, 0]) ** 2, brightness=float(cv2.mean(luma)[0]))
