@@ -48,7 +48,7 @@ def crop(pixels: Pixels, box: Box, scale: float, size_px: int) -> Pixels:
 
 
 def _span(start: int, length: int, limit: int) -> tuple[int, int, int, int]:
-    """Give first and last of [start, start + length) inside [0, limit), at least one pixel, and the padding round it."""
+    """Give first and last of [start, start + length) inside [0, limit), at least one pixel, and the padding around."""
     first = min(max(start, 0), limit - 1)
     last = max(min(start + length, limit), first + 1)
     missing = length - (last - first)
