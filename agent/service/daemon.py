@@ -17,12 +17,12 @@ from contextlib import ExitStack
 
 from agent import __version__
 from agent.config import Loaded
+from agent.delivery.complaint import Complaint
 from agent.delivery.recovery import restart_ends
 from agent.errors import MaskwatchError
 from agent.events.state import CameraState
 from agent.events.types import AgentStart, AgentStop, Event
 from agent.service.inbox import Commanded, Died, Inbox, Opened, Over, StopAsked
-from agent.service.journal import Complaint
 from agent.service.notify import Notifier, watchdog_interval_s
 from agent.service.pace import Pace
 from agent.service.threads import (

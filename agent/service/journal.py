@@ -1,13 +1,10 @@
-"""Lines for the journal: `event.name key=value`, on change; what repeats is counted instead of repeated."""
+"""Lines for the journal: `event.name key=value`, with a priority where the journal reads one."""
 
 import logging
 import os
 import sys
 from collections.abc import Mapping
 
-from agent.clock import NS_PER_S, Clock
-
-_REMIND_NS = 30 * NS_PER_S
 # sd-daemon(3): the journal reads a leading <n> as the priority.
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
 
@@ -35,32 +32,3 @@ def _to_journal(environ: Mapping[str, str]) -> bool:
     except OSError:
         return False
     return environ.get("JOURNAL_STREAM", "") == f"{stderr.st_dev}:{stderr.st_ino}"
-
-
-class Complaint:
-    """One thing that may go wrong again and again: said at once, then at most every 30 s, and when it is over."""
-
-    def __init__(self, log: logging.Logger, event: str, clock: Clock) -> None:
-        self._log = log
-        self._event = event
-        self._clock = clock
-        self._count = 0
-        self._said_ns = 0
-
-    def failing(self, why: str) -> None:
-        """Note one more failure."""
-        self._count += 1
-        now_ns = self._clock.now_ns()
-        if self._count == 1:
-            self._log.warning("%s why=%r", self._event, why)
-        elif now_ns - self._said_ns >= _REMIND_NS:
-            self._log.warning("%s why=%r count=%d", self._event, why, self._count)
-        else:
-            return
-        self._said_ns = now_ns
-
-    def over(self) -> None:
-        """Note that it works (again)."""
-        if self._count:
-            self._log.info("%s.recovered after=%d", self._event, self._count)
-        self._count = 0

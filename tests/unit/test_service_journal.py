@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.service.journal import Complaint
+from agent.delivery.complaint import Complaint
 from tests.unit.service_clock import TestClock
 
 _SAY = """
@@ -53,9 +53,9 @@ def test_a_repeating_failure_is_said_at_once_then_every_thirty_seconds_then_its_
         trouble.over()
         trouble.failing("unplugged")
     assert caplog.messages == [
-        "camera.lost why='unplugged'",
+        "camera.lost why='unplugged' count=1",
         "camera.lost why='unplugged' count=31",
         "camera.lost why='unplugged' count=61",
         "camera.lost.recovered after=61",
-        "camera.lost why='unplugged'",
+        "camera.lost why='unplugged' count=1",
     ]
