@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import msgspec
@@ -67,7 +67,7 @@ def _timed_ms(call: Callable[[], object], calls: int) -> float:
     return (time.perf_counter_ns() - start_ns) / calls / NS_PER_MS
 
 
-def quantile(values: Sequence[float], part: float) -> float:
+def quantile(values: Iterable[float], part: float) -> float:
     """Give the nearest-rank quantile."""
     ranked = sorted(values)
     return ranked[min(len(ranked) - 1, int(part * len(ranked)))]
