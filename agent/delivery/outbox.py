@@ -23,6 +23,7 @@ from agent.clock import Clock
 from agent.delivery import quota, recovery, schema
 from agent.delivery.rows import COLUMNS, Row, insert, last_words, read
 from agent.delivery.schema import DamagedError
+from agent.errors import StorageError
 from agent.events.envelope import Stored
 from agent.events.types import Event, Gap, OutboxReset, PersonEnd, PersonNew, PersonUpdate
 
@@ -88,6 +89,9 @@ class Outbox:
         except (sqlite3.Error, DamagedError, OSError) as error:
             self._begin_anew(error)
             self.previous_stop = "unclean"
+        except StorageError:  # of a newer release: whoever can read it shall find it unlocked
+            self._db.close()
+            raise
 
     @property
     def stream(self) -> str:
@@ -187,14 +191,14 @@ class Outbox:
             self._commit((), done=up_to)
         return count
 
-    def _number(self, events: Sequence[Event], *, after: int | None = None) -> list[Row]:
+    def _number(self, events: Sequence[Event], *, after: int | None = None, stream: str | None = None) -> list[Row]:
         """Make rows of events. An instant becomes wall time here, by its age, while the clock can be trusted."""
         now_ns = self._clock.now_ns()
         wall_ns = self._clock.wall_ns() if self._clock.trusted() else None
         return [
             Row(
                 stored=Stored(
-                    stream=self.stream,
+                    stream=stream or self.stream,
                     sequence=sequence,
                     type=event.type,
                     person=event.person,
@@ -228,7 +232,8 @@ class Outbox:
 
     def _select(self, after: int, limit: int) -> list[Stored]:
         query = f"SELECT {COLUMNS} FROM events WHERE done = 0 AND sequence > ? ORDER BY sequence LIMIT ?"
-        return [self._sound(values) for values in self._db.execute(query, (after, limit))]
+        rows = self._db.execute(query, (after, limit)).fetchall()  # a statement left open would keep the file locked
+        return [self._sound(values) for values in rows]
 
     def _sound(self, values: tuple[Any, ...]) -> Stored:
         row = read(values, self.stream)
@@ -297,7 +302,7 @@ class Outbox:
                 self._file,
                 stream=stream,
                 why=str(verdict),
-                row_of=lambda reset: self._reset_row(stream, reset),
+                row_of=lambda reset: self._first_row(stream, reset),
                 pages_max=self._pages_max,
             )
             self._load()
@@ -305,9 +310,8 @@ class Outbox:
             raise schema.broken(again, self._file) from again
         log.error("outbox.reset why=%r old_stream=%s saved=%d", str(verdict), reset.old_stream, reset.saved)
 
-    def _reset_row(self, stream: str, reset: OutboxReset) -> Stored:
-        row = self._number([Event(at_ns=self._clock.now_ns(), data=reset)], after=0)[0]
-        return msgspec.structs.replace(row.stored, stream=stream)
+    def _first_row(self, stream: str, reset: OutboxReset) -> Row:
+        return self._number([Event(at_ns=self._clock.now_ns(), data=reset)], after=0, stream=stream)[0]
 
 
 def _take_lock(file: Path) -> int:

@@ -9,14 +9,17 @@ import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from agent.delivery import schema
 from agent.delivery.rows import COLUMNS, Row, insert, read
-from agent.events.envelope import Stored
 from agent.events.types import TYPES, Event, Gap, LabelCounts, OutboxReset, PersonEnd, PersonNew, PersonUpdate
 
+_ROWS_AFTER = f"SELECT {COLUMNS} FROM events WHERE sequence > ? ORDER BY sequence"
+_HOP_MAX = 8  # rows; a page holds a dozen or more
+_BLIND_SEQUENCES = 10_000  # to hop through when not even the newest sequence can be read
 _NO_BOUND = 2**31  # pages; what was saved is brought under the quota by the next append, with a gap
 
 
@@ -60,7 +63,7 @@ def settle(file: Path, *, is_new: bool) -> None:
 
 
 def rescue(
-    file: Path, *, stream: str, why: str, row_of: Callable[[OutboxReset], Stored], pages_max: int
+    file: Path, *, stream: str, why: str, row_of: Callable[[OutboxReset], Row], pages_max: int
 ) -> tuple[sqlite3.Connection, OutboxReset]:
     """Begin a new stream in a new file with what the damaged one holds; gives the file and what is said about it.
 
@@ -79,7 +82,7 @@ def rescue(
                 insert(db, [Row(stored=stored, done=row.done)])
                 saved += not row.done
             reset = OutboxReset(old_stream=old.stream, saved=saved, last_sequence=old.last_sequence, why=why[:120])
-            insert(db, [Row(stored=row_of(reset))])
+            insert(db, [row_of(reset)])
             schema.write_state(db, schema.State(stream=stream, session=old.session, running=True))
         schema.bound(db, pages_max=pages_max)
     except sqlite3.Error:
@@ -92,54 +95,50 @@ class Salvage:
     """A damaged outbox, opened to read what can still be read."""
 
     def __init__(self, file: Path) -> None:
+        """Raises sqlite3.Error when somebody still has the file open: that is no damage."""
         self._db = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=0)
-        self.stream, self.session = self._state()
+        state = self._first("SELECT stream, session FROM state")
+        self.stream, self.session = state if state is not None and isinstance(state[0], str) else ("", 0)
         self.last_sequence = 0
         """The highest sequence that `rows` has come across."""
 
     def rows(self) -> Iterator[Row]:
         """Give the readable rows whose checksum and data are right, in their order.
 
-        A damaged page ends the walk from the front; what lies behind it is reached by walking in from the back.
+        At a page that cannot be read the walk hops over a few sequences, again and again, until it is on its far side.
         """
-        reached = 0
-        for row in self._forward(0):
-            reached = row.stored.sequence
-            yield row
-        resume = self._lowest_from_back(reached)
-        if resume is not None:
-            yield from self._forward(resume - 1)
+        newest = self._first("SELECT max(sequence) FROM events")
+        end = newest[0] if newest is not None and isinstance(newest[0], int) else _BLIND_SEQUENCES
+        after, hop = 0, 1
+        while after <= end:
+            try:
+                for values in self._db.execute(_ROWS_AFTER, (after,)):
+                    after, hop = values[0], 1
+                    self.last_sequence = max(self.last_sequence, after)
+                    row = read(values, self.stream)
+                    if row is not None and _is_sound(row):
+                        yield row
+            except sqlite3.Error as error:
+                _raise_unless_damage(error)
+                after, hop = after + hop, min(2 * hop, _HOP_MAX)
+            else:
+                return
 
     def close(self) -> None:
         self._db.close()
 
-    def _state(self) -> tuple[str, int]:
+    def _first(self, query: str) -> tuple[Any, ...] | None:
         try:
-            found = self._db.execute("SELECT stream, session FROM state").fetchone()
-        except sqlite3.Error:
-            found = None
-        match found:
-            case (str(stream), int(session)):
-                return stream, session
-            case _:
-                return "", 0
+            found: tuple[Any, ...] | None = self._db.execute(query).fetchone()
+        except sqlite3.Error as error:
+            _raise_unless_damage(error)
+            return None
+        return found
 
-    def _forward(self, after: int) -> Iterator[Row]:
-        query = f"SELECT {COLUMNS} FROM events WHERE sequence > ? ORDER BY sequence"
-        with contextlib.suppress(sqlite3.Error):  # the damaged page: the walk from the back ends at its other side
-            for values in self._db.execute(query, (after,)):
-                self.last_sequence = max(self.last_sequence, values[0])
-                row = read(values, self.stream)
-                if row is not None and _is_sound(row):
-                    yield row
 
-    def _lowest_from_back(self, reached: int) -> int | None:
-        lowest: int | None = None
-        query = "SELECT sequence FROM events WHERE sequence > ? ORDER BY sequence DESC"
-        with contextlib.suppress(sqlite3.Error):
-            for (sequence,) in self._db.execute(query, (reached,)):
-                lowest = sequence
-        return lowest
+def _raise_unless_damage(error: sqlite3.Error) -> None:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        raise error
 
 
 def _is_sound(row: Row) -> bool:
