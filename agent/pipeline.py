@@ -17,12 +17,13 @@ from agent.decision.people import EndReason, People
 from agent.decision.sight import Sight
 from agent.events.state import StageTimes
 from agent.events.types import BlindReason, Event
-from agent.seams import Box, Classifier, Decision, Detector, Face, Frame, Look, Track
+from agent.seams import Classifier, Decision, Detector, Face, Frame, Look, Track
 from agent.settings import Settings, VisionSettings
 from agent.stages import Stages
 from agent.vision.blind import BlindJudge
 from agent.vision.focus import Focus, Window
 from agent.vision.motion import Motion, MotionGate, shrink
+from agent.vision.relevance import is_relevant, region_px
 from agent.vision.tracker import SILENT_AFTER_S, Tracker
 
 _CLOCK = SystemClock()
@@ -103,7 +104,7 @@ class Pipeline:
             self._tracks = self._tracker.coast(now_ns)
         else:
             with self._stages.time("track"):
-                self._tracks = self._tracker.update(faces, now_ns, self._region(width, height))
+                self._tracks = self._tracker.update(faces, now_ns, region_px(self._vision, width, height))
         moving = [track for track in self._tracks if track.still_s < SILENT_AFTER_S]
         due = [track for track in moving if self._is_worth_a_look(track, now_ns)]
         if due:
@@ -204,10 +205,7 @@ class Pipeline:
                 found = self._detector.find(frame.pixels[window.y0 : window.y1, window.x0 : window.x1])
                 faces += [kept for face in found if (kept := self._focus.keep(face, window)) is not None]
         height, width = frame.pixels.shape[:2]
-        region = self._region(width, height)
-        faces = [
-            face for face in faces if face.box.size_px >= self._vision.min_face_px and _inside(face.box.centre, region)
-        ]
+        faces = [face for face in faces if is_relevant(face, self._vision, width, height)]
         self._faces += sum(face.sure for face in faces)
         return faces
 
@@ -230,10 +228,6 @@ class Pipeline:
         moving = (track.box for track in self._tracks if track.still_s < SILENT_AFTER_S)
         return self._focus.choose(moving, now_ns)
 
-    def _region(self, width: int, height: int) -> Box:
-        x0, y0, x1, y1 = self._vision.region
-        return Box(x0 * width, y0 * height, x1 * width, y1 * height)
-
     def _is_worth_a_look(self, track: Track, now_ns: int) -> bool:
         if not track.seen:
             return False
@@ -241,8 +235,3 @@ class Pipeline:
         if last_ns is None:
             return True
         return now_ns - last_ns >= (_RELOOK_GAP_NS if self._people.decided(track.id) else _LOOK_GAP_NS)
-
-
-def _inside(point: tuple[float, float], region: Box) -> bool:
-    x, y = point
-    return region.x0 <= x <= region.x1 and region.y0 <= y <= region.y1

@@ -1,7 +1,6 @@
 """`maskwatch check`: is everything here ready? One line each for board, camera, models, broker and clock."""
 
 import argparse
-import logging
 import os
 import platform
 import random
@@ -65,7 +64,6 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check, or help to aim."""
     settings = load_settings(args).settings
-    logging.getLogger("agent").addHandler(logging.NullHandler())  # our lines say it all
     clock = SystemClock()
     if args.aim:
         from agent.cli.aim import aim  # here: the other checks need no pipeline

@@ -24,7 +24,7 @@ from agent.cli.listener import Listener, listen
 from agent.cli.live import show
 from agent.cli.options import add_config_options
 from agent.cli.site import Device, News, Site
-from agent.cli.terminal import STYLES, console, duration, some, verdicts
+from agent.cli.terminal import STYLES, console, duration, some, tail, verdicts
 from agent.clock import NS_PER_S, Clock, SystemClock, new_id
 from agent.config import Loaded, load
 from agent.events.envelope import Envelope
@@ -226,7 +226,9 @@ class Show:
         return (self._clock.now_ns() - self._start_ns) / NS_PER_S
 
     def _heading(self) -> list[Text]:
-        first = Text("maskwatch demo", "bold", no_wrap=True, overflow="ellipsis").append(f"  {self._source}", "default")
+        title = "maskwatch demo"
+        source = tail(self._source, self._out.width - len(title) - 2)  # of a long path the end tells more
+        first = Text(title, "bold", no_wrap=True, overflow="ellipsis").append(f"  {source}", "default")
         second = Text(f"broker {self._url} ", no_wrap=True, overflow="ellipsis")
         second.append(self._listener.state, STYLES["good" if self._listener.connected else "bad"])
         device = next(iter(self._site.devices.values()), None)

@@ -12,10 +12,11 @@ from agent.cli.inputs import Input, place
 from agent.clock import Clock
 from agent.events.types import Event
 from agent.pipeline import InView, Pipeline
-from agent.seams import Box, End, Face, Frame, Pixels
+from agent.seams import Box, End, Frame, Pixels
 from agent.settings import Settings
 from agent.vision.classifier import MaskClassifier, decide_one
 from agent.vision.detector import FaceDetector
+from agent.vision.relevance import is_relevant
 from agent.vision.tiles import find_closely
 
 _READ_TIMEOUT_S = 30.0  # a clip on a slow disk or share; a medium does not stall
@@ -75,20 +76,13 @@ class Examiner:
         marks = []
         for face, look in zip(found, looks, strict=True):
             decision = decide_one(look, self._classifier.manifest.abstain)
-            accepted = self._accepts(face, detector, width, height)
+            relevant = is_relevant(face, self._settings.vision, width, height)
+            accepted = relevant and face.score >= detector.manifest.score_threshold
             faces.append(face_finding(face, look, decision, accepted=accepted))
             if accepted:
                 marks.append(Mark(box=face.box, label=decision.label, confidence=decision.confidence))
         self._draw(item, pixels, marks)
         return PictureFinding(path=str(item.path), width=width, height=height, faces=faces)
-
-    def _accepts(self, face: Face, detector: FaceDetector, width: int, height: int) -> bool:
-        """Tell whether the agent would follow this face, by the rules of agent.pipeline."""
-        x0, y0, x1, y1 = self._settings.vision.region
-        x, y = face.box.centre
-        counts = x0 * width <= x <= x1 * width and y0 * height <= y <= y1 * height
-        big_enough = face.box.size_px >= self._settings.vision.min_face_px
-        return counts and big_enough and face.score >= detector.manifest.score_threshold
 
     def _draw(self, item: Input, pixels: Pixels, marks: list[Mark]) -> None:
         if self._annotate is not None:

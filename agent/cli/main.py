@@ -6,6 +6,7 @@ asked for is imported: on a board every import counts.
 
 import argparse
 import importlib
+import logging
 import os
 import sys
 import traceback
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line. Returns the exit code; every foreseen failure has been said in one line on stderr."""
     words = list(sys.argv[1:] if argv is None else argv)
     _quiet_libraries()
+    logging.getLogger("agent").addHandler(logging.NullHandler())  # only the daemon keeps a journal
     try:
         code = _dispatch(words)
         sys.stdout.flush()

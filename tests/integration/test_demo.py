@@ -71,7 +71,16 @@ def test_a_broker_that_is_named_is_used(clip: str, tmp_path: Path, monkeypatch: 
     with Mosquitto(tmp_path / "broker") as broker:
         assert main(["demo", clip, "--set", f"mqtt.url={broker.url}"]) == 0
         assert broker.url in screen.text
-    for words in ("MQTT 5", "no mask", "640x480", "online", "7 so far", "1 mask · 1 no mask", "none missing"):
+    for words in (
+        "MQTT 5",
+        "no mask",
+        "five.avi",
+        "640x480",
+        "online",
+        "7 so far",
+        "1 mask · 1 no mask",
+        "none missing",
+    ):
         assert words in screen.text, screen.text
     assert "embedded" not in screen.text
     assert signal.getsignal(signal.SIGTERM) is before

@@ -21,8 +21,8 @@ from tools.train.views import ViewSettings, make_view
 CALIBRATION_VIEWS = 200
 COMPARED_VIEWS = 60
 OUTPUTS = ("scores", "boxes")
-GOLDEN_TOLERANCE = 16
 FOLLOW_PART = 2 / 3  # of the threshold: at it, a face where one was followed a moment ago is that one still
+GOLDEN_TOLERANCE = 16
 """Reference and XNNPACK kernels were up to 10 steps apart in the first detectors, 1 step in the mean: the rounding of
 forty layers, less than 0.03 of a score's logit and of a stride."""
 
