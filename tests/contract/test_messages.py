@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.events.envelope import MESSAGE_BYTES_MAX, Stored, decode, encode, schema_name
+from agent.clock import NS_PER_S
+from agent.events.envelope import MESSAGE_BYTES_MAX, Stored, decode, encode, is_historical, schema_name
 from agent.events.schema import STATES, event_schemas, state_schemas
 from agent.events.types import TYPES
 from tests.values import values_of
@@ -138,6 +139,32 @@ def test_asyncapi_names_a_message_for_each_type_and_every_reference_resolves() -
         file = Path(f"schema/{name.removeprefix('maskwatch.')}.json")
         assert f"./{file}" in text
         assert (FOLDER / file).is_file()
+
+
+@pytest.mark.parametrize(
+    ("boot_id", "happened_wall_s", "now_s", "now_wall_s", "historical"),
+    [
+        ("this", None, 160, None, False),  # a minute ago to the second
+        ("this", None, 161, None, True),
+        ("this", 0, 110, 10**6, False),  # the wall clock has jumped: within one boot nobody asks it
+        ("before", 1000, 5, 1060, False),
+        ("before", 1000, 5, 1061, True),
+        ("before", None, 5, 1001, True),  # nobody can tell for how long the board was off
+        ("before", 1000, 5, None, True),
+    ],
+)
+def test_an_event_is_history_when_it_is_a_minute_late_or_nobody_can_tell(
+    boot_id: str, happened_wall_s: int | None, now_s: int, now_wall_s: int | None, historical: bool
+) -> None:
+    event = stored(
+        next(_examples("maskwatch.counts.v1")),
+        boot_id=boot_id,
+        at_ns=100 * NS_PER_S,
+        at_wall_ns=None if happened_wall_s is None else happened_wall_s * NS_PER_S,
+    )
+
+    wall_ns = None if now_wall_s is None else now_wall_s * NS_PER_S
+    assert is_historical(event, boot_id="this", now_ns=now_s * NS_PER_S, wall_ns=wall_ns) is historical
 
 
 def test_schema_names_are_urns_with_the_version_apart() -> None:

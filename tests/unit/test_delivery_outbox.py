@@ -418,8 +418,14 @@ except MaskwatchError as error:
 
 
 def attempt(directory: Path, *, user: int = 0) -> tuple[int, str]:
+    # another user could not write this checkout's coverage data
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     done = subprocess.run(
-        [sys.executable, "-c", _TRY, str(directory), str(user)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", _TRY, str(directory), str(user)],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.stderr == ""
     return done.returncode, done.stdout
