@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from agent.clock import NS_PER_MS, SystemClock, boot_id, new_id
 from agent.delivery.delivery import Delivery
@@ -14,7 +15,7 @@ from agent.delivery.handover import HandOver
 from agent.delivery.mqtt import MqttLink
 from agent.delivery.outbox import APPEND_MAX, Outbox
 from agent.delivery.topics import Identity
-from agent.events.types import Event, PersonNew
+from agent.events.types import Event, LabelCounts, PersonEnd, PersonNew
 from agent.settings import MqttSettings, OutboxSettings, ReportSettings
 from tools.bench.agent import Pass, make_pipeline, open_outbox, shipped_nets
 from tools.bench.broker import NoBrokerError, Subscriber, await_until, mosquitto
@@ -111,16 +112,22 @@ def _spawn(task: object) -> None:
 
 
 def lone_event(number: int) -> Event:
-    """Make an event of ordinary size: a person's first decision, another person each."""
-    data = PersonNew(
-        person=f"0123abcd-{number}",
-        label="no_mask",
-        confidence=0.9731,
-        looks=5,
-        seen_s=0.867,
-        face_px=43.2,
-        box=(0.4123, 0.2811, 0.4987, 0.4216),
-    )
+    """Make an event of ordinary size: the first decisions about persons and their ends in turn, two in view at once.
+
+    A person without an end would stay in the outbox as an open one, and a thousand of them are nobody's street.
+    """
+    story, ends = divmod(number, 2)
+    told: dict[str, Any] = {
+        "person": f"0123abcd-{max(story - 1, 0) if ends else story}",
+        "label": "no_mask",
+        "confidence": 0.9731,
+        "looks": 5,
+        "seen_s": 0.867,
+        "face_px": 43.2,
+        "box": (0.4123, 0.2811, 0.4987, 0.4216),
+    }
+    looks = LabelCounts(no_mask=5)
+    data = PersonEnd(**told, duration_s=0.867, looks_by_label=looks, reason="gone") if ends else PersonNew(**told)
     return Event(at_ns=_CLOCK.now_ns(), data=data)
 
 
