@@ -109,10 +109,11 @@ class Presence:
         now_ns = self._clock.now_ns()
         messages: list[Message] = []
         with self._lock:
-            told = (self._camera, self._reason or trouble)
-            if room > 0 and (self._told is None or (told != self._told and now_ns - self._told_ns >= _STATUS_EVERY_NS)):
-                messages.append(self._status("online", session, camera=told[0], reason=told[1], backlog=backlog))
-                self._told, self._told_ns = told, now_ns
+            self._telling = camera, reason = self._camera, self._reason or trouble
+            rested = self._told is None or now_ns - self._told_ns >= _STATUS_EVERY_NS
+            if room > 0 and self._telling != self._told and rested:
+                messages.append(self._status("online", session, camera=camera, reason=reason, backlog=backlog))
+                self._told, self._told_ns = self._telling, now_ns
             while self._answers and len(messages) < room:
                 messages.append(self._answers.popleft())
         if self._discovery_due and len(messages) < room:

@@ -92,7 +92,7 @@ class Speaker:
                     Trouble.CLOSED, "the broker hung up on TLS; does it want a certificate from this device?"
                 )
             case ssl.SSLError():
-                return self._of_tls(str(error.reason or error))
+                return self._of_tls(str(getattr(error, "reason", None) or error))
             case TimeoutError():
                 return self.say(Trouble.TIMEOUT, "no answer in time; check mqtt.url, the network and the broker")
             case ConnectionRefusedError():
@@ -108,7 +108,7 @@ class Speaker:
         for alert, sentence in _ALERTS.items():
             if reason.endswith(alert):
                 return self.say(Trouble.TLS_CLIENT_CERTIFICATE, sentence)
-        if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
+        if "WRONG_VERSION_NUMBER" in reason or "RECORD_LAYER_FAILURE" in reason:
             return self.say(Trouble.TLS_OTHER, "that is no TLS; use mqtt://, or the broker's TLS port")
         return self.say(Trouble.TLS_OTHER, f"TLS failed: {_plain(reason.lower().replace('_', ' '))}")
 

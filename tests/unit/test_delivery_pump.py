@@ -1,0 +1,253 @@
+"""The pump, case by case: what each answer leads to, and when it waits."""
+
+import random
+
+import pytest
+
+from agent.clock import NS_PER_S
+from agent.delivery.publisher import OUTCOMES, WINDOW, Outcome, PubackCode, Pump, Rebuild, Send, Wait
+
+NOW = 100 * NS_PER_S
+
+
+def pump(mode: str = "puback", acknowledged: int = 0) -> Pump:
+    return Pump(ack_mode=mode, acknowledged=acknowledged, rng=random.Random(1))  # type: ignore[arg-type]
+
+
+def flowing(mode: str = "puback", *, newest: int = 100) -> Pump:
+    """Give a pump whose first row the broker has taken."""
+    made = pump(mode)
+    made.connected(NOW, newest=newest)
+    made.sent(1, NOW)
+    made.answered(1, PubackCode.SUCCESS, NOW)
+    return made
+
+
+def ask(made: Pump, now_ns: int = NOW, *, newest: int = 100, room: int = WINDOW, frames: bool = False) -> object:
+    return made.next(now_ns, newest=newest, room=room, frames_coming=frames)
+
+
+def test_nothing_goes_without_a_connection() -> None:
+    assert ask(pump()) == Wait(until_ns=None)
+
+
+def test_the_first_row_goes_alone_and_opens_the_window() -> None:
+    made = pump()
+    made.connected(NOW, newest=100)
+    assert ask(made) == Send(after=0, count=1)
+    made.sent(1, NOW)
+    assert ask(made) == Wait(until_ns=NOW + 10 * NS_PER_S)
+    made.answered(1, PubackCode.SUCCESS, NOW)
+    assert ask(made) == Send(after=1, count=WINDOW)
+
+
+def test_the_window_and_the_room_bound_what_is_on_its_way() -> None:
+    made = flowing()
+    for sequence in range(2, 2 + WINDOW):
+        made.sent(sequence, NOW)
+    assert isinstance(ask(made), Wait)
+    made.answered(2, PubackCode.SUCCESS, NOW)
+    assert ask(made) == Send(after=WINDOW + 1, count=1)
+    assert isinstance(ask(made, room=0), Wait)
+    assert made.acknowledged == 2
+
+
+def test_an_answer_out_of_turn_does_not_acknowledge_what_lies_before_it() -> None:
+    made = flowing()
+    for sequence in (2, 3, 4):
+        made.sent(sequence, NOW)
+    made.answered(4, PubackCode.SUCCESS, NOW)
+    made.answered(3, PubackCode.SUCCESS, NOW)
+    assert made.acknowledged == 1
+    made.answered(2, PubackCode.SUCCESS, NOW)
+    assert made.acknowledged == 4
+
+
+def test_an_answer_to_nothing_and_a_second_answer_change_nothing() -> None:
+    made = flowing()
+    made.sent(2, NOW)
+    made.sent(3, NOW)
+    made.answered(9, PubackCode.SUCCESS, NOW)
+    made.answered(3, PubackCode.SUCCESS, NOW)
+    made.answered(3, PubackCode.NOT_AUTHORISED, NOW)
+    assert not made.is_held
+    assert made.acknowledged == 1
+
+
+def test_everything_acknowledged_is_nothing_to_do() -> None:
+    made = flowing(newest=1)
+    assert ask(made, newest=1) == Wait(until_ns=None)
+
+
+def test_after_a_reconnect_what_was_not_acknowledged_goes_again_from_its_first_on() -> None:
+    made = flowing()
+    made.sent(2, NOW)
+    made.sent(3, NOW)
+    made.disconnected()
+    made.connected(NOW, newest=100)
+    assert ask(made) == Send(after=1, count=1)
+
+
+def test_no_answer_for_ten_seconds_asks_for_a_new_connection() -> None:
+    made = flowing()
+    made.sent(2, NOW)
+    made.sent(3, NOW + NS_PER_S)
+    assert isinstance(ask(made, NOW + 10 * NS_PER_S - 1, room=0), Wait)
+    late = ask(made, NOW + 10 * NS_PER_S)
+    assert late == Rebuild(why="no answer to an event for 10 s")
+    made.disconnected()
+    made.connected(NOW, newest=100)
+    assert isinstance(ask(made), Send)
+
+
+@pytest.mark.parametrize("code", [code for code, outcome in OUTCOMES.items() if outcome is Outcome.HOLD])
+def test_a_refused_row_is_held_and_sent_again_with_all_after_it(code: PubackCode) -> None:
+    made = flowing()
+    made.sent(2, NOW)
+    made.sent(3, NOW)
+    made.answered(2, code, NOW)
+    assert made.is_held
+    assert made.sentence
+    wait = ask(made)
+    assert isinstance(wait, Wait)
+    assert wait.until_ns is not None
+    later = NOW + 3 * NS_PER_S
+    assert isinstance(ask(made, later), Wait)  # row 3 is still to be answered: it must not be on its way twice
+    made.answered(3, PubackCode.SUCCESS, later)
+    assert ask(made, later) == Send(after=1, count=1)
+    assert made.acknowledged == 1
+    made.sent(2, later)
+    made.answered(2, PubackCode.SUCCESS, later)
+    assert made.sentence == ""
+
+
+def test_a_broker_that_refuses_again_and_again_is_asked_less_and_less() -> None:
+    made = flowing()
+    now_ns, waits = NOW, []
+    for _ in range(60):
+        made.sent(2, now_ns)
+        made.answered(2, PubackCode.QUOTA_EXCEEDED, now_ns)
+        wait = ask(made, now_ns)
+        assert isinstance(wait, Wait)
+        assert wait.until_ns is not None
+        waits.append((wait.until_ns - now_ns) / NS_PER_S)
+        now_ns = wait.until_ns
+        assert isinstance(ask(made, now_ns), Send)
+    assert min(waits) >= 1.0
+    assert max(waits[:2]) <= 4.0
+    assert 60.0 <= max(waits) <= 300.0
+
+
+def test_a_refusal_is_remembered_through_a_reconnect() -> None:
+    made = flowing()
+    made.sent(2, NOW)
+    made.answered(2, PubackCode.NOT_AUTHORISED, NOW)
+    made.disconnected()
+    made.connected(NOW, newest=100)
+    assert isinstance(ask(made), Wait)
+    assert "access list" in made.sentence
+    assert ask(made, NOW + 3 * NS_PER_S) == Send(after=1, count=1)
+
+
+def test_a_packet_identifier_in_use_asks_for_a_new_connection() -> None:
+    made = flowing()
+    made.sent(2, NOW)
+    made.answered(2, PubackCode.PACKET_IDENTIFIER_IN_USE, NOW)
+    assert isinstance(ask(made), Rebuild)
+    made.disconnected()
+    made.connected(NOW, newest=100)
+    assert isinstance(ask(made), Send)
+
+
+def test_nobody_listening_is_no_refusal_but_is_said() -> None:
+    made = flowing()
+    made.sent(2, NOW)
+    made.answered(2, PubackCode.NO_MATCHING_SUBSCRIBERS, NOW)
+    assert made.acknowledged == 2
+    assert made.sentence == "nobody subscribes to the events"
+    made.sent(3, NOW)
+    made.answered(3, PubackCode.SUCCESS, NOW)
+    assert made.sentence == ""
+
+
+def test_a_code_nobody_knows_is_a_failure() -> None:
+    assert PubackCode.of(151) is PubackCode.QUOTA_EXCEEDED
+    assert PubackCode.of(199) is PubackCode.UNSPECIFIED_ERROR
+
+
+def test_with_a_collector_only_its_word_acknowledges() -> None:
+    made = flowing("collector")
+    assert made.acknowledged == 0
+    made.collected(1, NOW, newest=100)
+    assert made.acknowledged == 1
+    made.collected(0, NOW, newest=100)
+    assert made.acknowledged == 1
+    assert ask(made) == Send(after=1, count=WINDOW)
+    by_broker = flowing("puback")
+    by_broker.collected(50, NOW, newest=100)
+    assert by_broker.acknowledged == 1
+
+
+def test_with_a_collector_nobody_listening_means_wait_until_it_does() -> None:
+    made = flowing("collector")
+    made.sent(2, NOW)
+    made.answered(2, PubackCode.NO_MATCHING_SUBSCRIBERS, NOW)
+    assert made.is_held
+    made.collected(1, NOW, newest=100)  # it is there after all
+    assert ask(made, NOW) == Send(after=1, count=1)
+
+
+def test_a_silent_collector_is_probed_with_one_window_and_waited_for_longer_each_time() -> None:
+    made = pump("collector")
+    made.connected(NOW, newest=50)
+    now_ns, sent = NOW, []
+    silences = []
+    for _ in range(6):
+        since_ns = now_ns
+        while True:
+            move = ask(made, now_ns, newest=50)
+            if isinstance(move, Wait):
+                assert move.until_ns is not None
+                now_ns = move.until_ns
+                silences.append((now_ns - since_ns) / NS_PER_S)
+                break
+            assert isinstance(move, Send)
+            for sequence in range(move.after + 1, move.after + 1 + move.count):
+                made.sent(sequence, now_ns)
+                made.answered(sequence, PubackCode.SUCCESS, now_ns)
+                sent.append(sequence)
+    assert silences == [30.0, 60.0, 120.0, 240.0, 480.0, 960.0]
+    assert len(sent) == 50 + 5 * WINDOW
+    assert made.sentence == "the collector is silent"
+    made.collected(0, now_ns, newest=50)  # it lives
+    assert made.sentence == ""
+
+
+def test_under_the_cap_four_rows_go_at_once_and_then_two_hundred_a_second() -> None:
+    made = flowing()
+    made.next(NOW + NS_PER_S, newest=100, room=WINDOW, frames_coming=True)
+    move = ask(made, NOW + NS_PER_S, frames=True)
+    assert move == Send(after=1, count=4)
+    for sequence in range(2, 6):
+        made.sent(sequence, NOW + NS_PER_S)
+    wait = ask(made, NOW + NS_PER_S, frames=True)
+    assert isinstance(wait, Wait)
+    assert wait.until_ns == NOW + NS_PER_S + 4 * NS_PER_S // 200 + 1
+    assert isinstance(ask(made, NOW + NS_PER_S, frames=False), Send)
+
+
+def test_what_went_without_the_cap_is_no_debt_under_it() -> None:
+    made = flowing(newest=10_000)
+    for sequence in range(2, 2000):
+        made.sent(sequence, NOW)
+        made.answered(sequence, PubackCode.SUCCESS, NOW)
+    assert isinstance(ask(made, NOW + NS_PER_S, newest=10_000, frames=True), Send)
+
+
+def test_everything_is_sent_again_on_demand_once_the_answers_are_in() -> None:
+    made = flowing("collector")
+    made.sent(2, NOW)
+    made.resend(NOW)
+    assert isinstance(ask(made), Wait)
+    made.answered(2, PubackCode.SUCCESS, NOW)
+    assert ask(made) == Send(after=0, count=1)
