@@ -30,7 +30,7 @@ def plain_nms(boxes: NDArray[np.float32], scores: NDArray[np.float64], iou: floa
     while left:
         best = left.pop(0)
         kept.append(best)
-        left = [index for index in left if plain_iou(boxes[best], boxes[index]) <= iou]
+        left = [index for index in left if plain_iou(boxes[best], boxes[index]) <= np.float32(iou)]
     return kept
 
 
