@@ -126,7 +126,8 @@ class Delivery:
         while True:
             self._intake.step(hurry=True)
             done = not len(self._intake) and self._outbox.backlog == 0
-            hopeless = not self._is_up and not self._reconnect.connecting and not len(self._intake)
+            away = not self._is_up and not self._reconnect.connecting and not self._reconnect.is_due
+            hopeless = away and not len(self._intake)
             if done or hopeless or self._clock.now_ns() >= end_ns:
                 return done
             self._step(end_ns)
@@ -137,6 +138,7 @@ class Delivery:
             self._publish(self._presence.goodbye(self._session, reason=reason, backlog=self._outbox.backlog))
             end_ns = self._clock.now_ns() + _GOODBYE_NS
             while self._unanswered and self._is_up and self._clock.now_ns() < end_ns:
+                self._intake.step(hurry=True)
                 self._heed(self._wait(end_ns))
             self._link.close()
         else:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -190,18 +191,20 @@ def test_a_subscription_brings_messages_with_their_properties(tmp_path: Path, wa
 class OneBroker:
     """A broker of a few bytes, for answers that mosquitto never gives: reads a CONNECT, writes what it is told."""
 
-    def __init__(self, *scripts: bytes) -> None:
+    def __init__(self, *scripts: bytes, tls: ssl.SSLContext | None = None) -> None:
         self._scripts = scripts
+        self._tls = tls
         self._door = socket.create_server(("127.0.0.1", 0))
-        self.url = f"mqtt://127.0.0.1:{self._door.getsockname()[1]}"
+        port = self._door.getsockname()[1]
+        self.url = f"mqtt://127.0.0.1:{port}" if tls is None else f"mqtts://localhost:{port}"
         self.versions: list[int] = []
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     def _serve(self) -> None:
         for script in self._scripts:
-            connection, _ = self._door.accept()
-            with connection:
+            plain, _ = self._door.accept()
+            with plain if self._tls is None else self._tls.wrap_socket(plain, server_side=True) as connection:
                 hello = connection.recv(4096)
                 self.versions.append(hello[8])
                 connection.sendall(script)
@@ -273,3 +276,18 @@ def test_a_subscription_that_is_refused_is_told(tmp_path: Path, wake: int) -> No
             if any(isinstance(news, SubscriptionRefused) for news in found):
                 break
     assert SubscriptionRefused(topic="secret", code=0x87) in found
+
+
+def test_packets_that_come_in_one_tls_record_are_all_read_at_once(pki: Pki, wake: int) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pki.issue("packer"))
+    publish = bytes([0x30, 5, 0, 1]) + b"t" + bytes([0]) + b"x"  # QoS 0, topic t, no properties, payload x
+    with OneBroker(_CONNACK_5 + publish * 50, tls=context) as broker:
+        link = link_to(broker.url, ca_file=pki.ca)
+        link.connect(None)
+        found: list[News] = []
+        for _ in range(100):
+            found += link.wait(5.0, wake)
+            if found:
+                break
+    assert found == [Connected(version="5", receive_max=65535), *[Received(topic="t", payload=b"x")] * 50]

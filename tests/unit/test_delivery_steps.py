@@ -330,3 +330,11 @@ def test_nothing_is_sent_that_was_not_stored(tmp_path: Path, monkeypatch: pytest
     parts.hand_over.put([counted(1)])
     steps(parts, clock, 50)
     assert link.on(IDENTITY.events) == []
+
+
+def test_a_stop_before_the_first_step_still_connects_and_delivers(tmp_path: Path) -> None:
+    link, clock = ScriptedLink(), TurnedClock()
+    parts = parts_of(tmp_path, link, clock)
+    parts.hand_over.put([counted(1)])
+    assert parts.delivery.drain(5.0)
+    assert frames(link) == [1]
