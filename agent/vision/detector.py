@@ -129,13 +129,13 @@ def cells(width: int, height: int, strides: tuple[int, ...]) -> tuple[NDArray[np
 
 
 def lowest_raw(probability: float, tensor: Tensor) -> int:
-    """Give the smallest int8 value of a logit whose probability is at least this; 128 if there is none."""
+    """Give the smallest raw value of a logit whose probability is at least this; 128 for 1, which no logit reaches."""
     if probability <= 0:
         return -128
     if probability >= 1:
         return 128
     logit = math.log(probability / (1 - probability))
-    return min(128, max(-128, math.ceil(logit / tensor.scale + tensor.zero_point - 1e-9)))
+    return math.ceil(logit / tensor.scale + tensor.zero_point - 1e-9)
 
 
 def to_probability(raw: NDArray[np.int8], tensor: Tensor) -> NDArray[np.float32]:

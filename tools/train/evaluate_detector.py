@@ -1,6 +1,6 @@
 """Measure an int8 detector through the agent's own code: recall by face size at a labelled precision of 0.90.
 
-    python -m tools.train.evaluate_detector face-320 [--closely] [--split test]
+    python -m tools.train.evaluate_detector face-320 [--closely] [--split test] [--float models/face-320.npz]
 
 Writes predictions of every source as JSON lines (`picture`, `faces`: `box`, `score`), far below the working threshold,
 and the table as JSON beside them. A labelled face is found at IoU >= 0.4; a second box on the same face is false; a box
@@ -12,7 +12,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
@@ -21,10 +23,11 @@ from rich.table import Table
 
 from agent.seams import Face
 from agent.vision.detector import FaceDetector
-from agent.vision.model import DetectorManifest, load_manifest
+from agent.vision.model import DetectorManifest, Tensor, load_manifest
 from agent.vision.nms import overlaps
 from agent.vision.runtime import CpuRuntime
 from agent.vision.tiles import find_closely
+from tools.train.graph import load_checkpoint
 from tools.train.pictures import Picture, load_pictures
 
 GROUPS = {
@@ -65,6 +68,28 @@ class Recall:
     faces: dict[str, int]
     recall: dict[str, float]
     interval: tuple[float, float]
+
+
+class FloatRuntime:
+    """The float net behind the int8 one's door: its answers in thousandths, so that the agent's decode takes them."""
+
+    SCALE = 1e-3
+
+    def __init__(self, checkpoint: Path) -> None:
+        from tools.quantize.keras_net import build_keras  # brings TensorFlow: seconds to import, and for this only
+
+        stored = load_checkpoint(checkpoint)
+        self._net = build_keras(stored.graph, stored.weights)
+
+    def invoke(self, batch: NDArray[np.int8]) -> dict[str, NDArray[Any]]:
+        pixels = np.bitwise_xor(batch.view(np.uint8), 0x80).astype(np.float32) / np.float32(255)
+        answers = zip(("scores", "boxes"), self._net(pixels), strict=True)
+        return {name: np.round(np.asarray(values) / self.SCALE).astype(np.int32) for name, values in answers}
+
+    def manifest(self, of: DetectorManifest) -> DetectorManifest:
+        """Give the int8 net's manifest with the scales of these answers."""
+        doors = {name: Tensor(shape=t.shape, scale=self.SCALE, zero_point=0) for name, t in of.net.outputs.items()}
+        return msgspec.structs.replace(of, net=msgspec.structs.replace(of.net, outputs=doors))
 
 
 def match(picture: Picture, faces: Sequence[Face]) -> Found:
@@ -139,10 +164,15 @@ def main() -> None:
     parser.add_argument("--split", default="test", choices=("train", "val", "test"))
     parser.add_argument("--closely", action="store_true", help="whole picture and tiles; default: a single pass")
     parser.add_argument("--report", type=Path, help="add the table to this JSON report of tools.quantize")
+    parser.add_argument("--float", type=Path, metavar="NPZ", help="measure this float checkpoint instead; slow")
     options = parser.parse_args()
     console = Console()
     manifest, content = load_manifest(options.model, DetectorManifest)
-    detector = FaceDetector(manifest, CpuRuntime(content, manifest.net, where=manifest.name))
+    if options.float:
+        exact = FloatRuntime(options.float)
+        detector = FaceDetector(exact.manifest(manifest), exact)
+    else:
+        detector = FaceDetector(manifest, CpuRuntime(content, manifest.net, where=manifest.name))
     pictures, digest = load_pictures(options.data, options.cache)
     options.out.mkdir(parents=True, exist_ok=True)
     results: dict[str, Recall] = {}
@@ -167,7 +197,8 @@ def main() -> None:
     (options.out / "recall.json").write_text(json.dumps(measured, indent=1) + "\n")
     if options.report:
         report = json.loads(options.report.read_text())
-        report.setdefault("recall", {})[f"{options.split}{' closely' if options.closely else ''}"] = measured
+        way = f"{options.split}{' closely' if options.closely else ''}{' float' if options.float else ''}"
+        report.setdefault("recall", {})[way] = measured
         options.report.write_text(json.dumps(report, indent=1) + "\n")
 
 
