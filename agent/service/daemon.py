@@ -40,6 +40,7 @@ from agent.service.wiring import Parts, World, make_parts
 _log = logging.getLogger(__name__)
 
 _TICK_S = 1.0
+_CAPTURE_STOP_S = 1.0  # a camera that does not answer may take its own time-out: it is left behind
 _VISION_STOP_S = 5.0  # one frame on the slowest board takes 0.2 s
 _DELIVERY_STOP_S = PUBLISH_AT_STOP_S + 5.0  # and a slow card's last commits
 EXIT_FAULT = 1
@@ -55,6 +56,8 @@ class Daemon:
         self._notifier = Notifier(world.environ)
         self._hung = Complaint(_log, "watchdog.hung", world.clock)
         self._capture_stops = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._threads_lock = threading.Lock()  # the delivery thread spawns connections
         self._delivery_stops = threading.Event()
         self._goodbye: str | None = None
         self._line = ""
@@ -63,6 +66,11 @@ class Daemon:
     def stop(self, reason: str) -> None:
         """Ask for an orderly end; from any thread or signal handler."""
         self._inbox.put(StopAsked(reason=reason))
+
+    @property
+    def hanging(self) -> list[threading.Thread]:
+        """The threads that have begun and not ended; after `run`, those that a device or a network holds."""
+        return [thread for thread in self._threads if thread.is_alive()]
 
     def run(self) -> int:
         """Watch until stopped. Returns the exit code.
@@ -148,6 +156,8 @@ class Daemon:
 
         thread = threading.Thread(target=tell, name=name, daemon=True)
         thread.start()
+        with self._threads_lock:
+            self._threads = [*self.hanging, thread]  # connections come and go for months
         return thread
 
     def _supervise(self, parts: Parts, opened: Opened) -> StopAsked | Over | Died:
@@ -211,6 +221,9 @@ class Daemon:
             in_order = False
         if not (watcher.is_alive() or deliverer.is_alive()):
             parts.hand_over.close()
+        for thread in self._threads:
+            if thread.name == "capture":
+                thread.join(_CAPTURE_STOP_S)
         return code if in_order or code else EXIT_FAULT
 
     def _started(self, parts: Parts, opened: Opened, now_ns: int) -> Event:

@@ -4,6 +4,7 @@ import faulthandler
 import logging
 import os
 import signal
+import sys
 
 from agent.clock import SystemClock, boot_id, new_id
 from agent.config import DEFAULT_PATH, Loaded
@@ -26,4 +27,11 @@ def serve(loaded: Loaded, *, verbose: bool) -> int:
     daemon = Daemon(loaded, World(clock=SystemClock(), new_id=new_id, boot_id=boot_id(), environ=os.environ))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda got, _frame: daemon.stop(signal.Signals(got).name))
-    return daemon.run()
+    code = daemon.run()
+    if daemon.hanging:
+        # Somebody still hangs in a camera's or a resolver's C code. The interpreter's end would cut the thread off in
+        # the middle of it, and C++ answers that by aborting the process; all of ours is stored and said.
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(code)
+    return code

@@ -168,3 +168,23 @@ def test_a_live_camera_is_watched_until_somebody_stops_it(tmp_path: Path, monkey
     thread.join(20)
     assert ended == [0]
     assert stop_reasons(tmp_path) == ["enough"]
+
+
+def test_a_camera_that_hangs_is_left_behind_and_named_so(
+    tmp_path: Path, released: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "_CAPTURE_STOP_S", 0.1)
+
+    class Hanging(TestCamera):
+        def read(self, timeout_s: float) -> Frame | Silence | End:
+            daemon.stop("test over")
+            released.wait()
+            return super().read(timeout_s)
+
+    monkeypatch.setattr(wiring, "open_camera", lambda *arguments: Hanging())
+    loaded = load(None, {}, [f"outbox.directory={tmp_path}", "camera.source=scene"])
+    daemon = Daemon(loaded, World(clock=SystemClock(), new_id=new_id, boot_id=BOOT_ID, environ={}))
+
+    assert daemon.run() == 0
+
+    assert [thread.name for thread in daemon.hanging] == ["capture"]
