@@ -14,6 +14,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -66,11 +67,11 @@ class Outbox:
         """
         file = directory / "outbox.db"
         lock = _take_lock(file)
-        try:
-            return cls(file, lock, clock=clock, new_id=new_id, boot_id=boot_id, quota_mb=quota_mb)
-        except BaseException:
-            os.close(lock)
-            raise
+        with ExitStack() as undo:
+            undo.callback(os.close, lock)
+            outbox = cls(file, lock, clock=clock, new_id=new_id, boot_id=boot_id, quota_mb=quota_mb)
+            undo.pop_all()
+        return outbox
 
     def __init__(
         self, file: Path, lock: int, *, clock: Clock, new_id: Callable[[], str], boot_id: str, quota_mb: float

@@ -100,13 +100,16 @@ def grow_log(db: sqlite3.Connection, *, pages_max: int) -> None:
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
     """All of it, durably, or nothing."""
     db.execute("BEGIN IMMEDIATE")
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(_roll_back, db)
         yield
         db.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):  # SQLite rolls back by itself after some failures
-            db.execute("ROLLBACK")
-        raise
+        undo.pop_all()
+
+
+def _roll_back(db: sqlite3.Connection) -> None:
+    with contextlib.suppress(sqlite3.Error):  # SQLite rolls back by itself after some failures
+        db.execute("ROLLBACK")
 
 
 def read_state(db: sqlite3.Connection, file: Path) -> State | None:

@@ -247,6 +247,7 @@ def test_a_refused_discovery_does_not_keep_the_events_from_getting_through(tmp_p
         parts.step_until(delivered)
         parts.step_until(lambda: is_up(parts))
         parts.delivery.close("over")
+    assert parts.delivery.figures.backlog == 0
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
