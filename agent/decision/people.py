@@ -129,8 +129,7 @@ class People:
         if story.person is None:
             return [self._new(story, now_ns)]
         assert before is not None
-        update = PersonUpdate(**_fields(story), previous=before.label, reason=_reason(story))
-        return [Event(at_ns=now_ns, data=update)]
+        return [_update(story, before, now_ns)]
 
     def _new(self, story: _Story, now_ns: int) -> Event:
         self._told += 1
@@ -147,6 +146,9 @@ class People:
                 return events
             story.verdict.decision = story.votes.unsure(self._settings.min_looks)
             events.append(self._new(story, now_ns))
+        before = story.verdict.decision
+        if before is not None and story.verdict.settle(story.votes):
+            events.append(_update(story, before, now_ns))
         fields = _fields(story)
         end = PersonEnd(**fields, duration_s=fields["seen_s"], looks_by_label=story.votes.by_label(), reason=reason)
         return [*events, Event(at_ns=now_ns, data=end)]
@@ -159,6 +161,12 @@ def box_norm(box: Box, width: int, height: int) -> BoxNorm:
         return round(min(max(value / whole, 0.0), 1.0), 4)
 
     return part(box.x0, width), part(box.y0, height), part(box.x1, width), part(box.y1, height)
+
+
+def _update(story: _Story, before: Decision, now_ns: int) -> Event:
+    """Tell that the decision has changed."""
+    data = PersonUpdate(**_fields(story), previous=before.label, reason=_reason(story))
+    return Event(at_ns=now_ns, data=data)
 
 
 def _fields(story: _Story) -> dict[str, Any]:

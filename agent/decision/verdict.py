@@ -6,6 +6,8 @@ unsure  -> label   as nothing -> label
 label   -> other   its mean has fallen below `leave` and another's has reached `enter`
 label   -> unsure  its mean has stayed below `leave` for twice decide_within_s and no other has made it:
                      the looks from before have to fade first
+label   -> unsure  the story ends while another label is likelier, though not surely: nobody is to be accused by a label
+                     that the looks no longer favour
 """
 
 from agent.clock import NS_PER_S
@@ -38,6 +40,13 @@ class Verdict:
         else:
             self._doubt(votes, standing, now_ns)
         return self.decision is not None and (before is None or self.decision.label != before.label)
+
+    def settle(self, votes: Votes) -> bool:
+        """Have the last word at the story's end. Returns True if the label has changed."""
+        if self.decision is None or self.decision.label in ("unsure", votes.likeliest()[0]):
+            return False
+        self.decision = votes.unsure(self._settings.min_looks)
+        return True
 
     def _wait_or_give_up(self, votes: Votes, now_ns: int) -> None:
         since_ns = now_ns if self._open_since_ns is None else self._open_since_ns

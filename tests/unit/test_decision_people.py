@@ -223,3 +223,27 @@ def test_a_label_that_still_holds_is_kept_even_where_another_one_could_enter() -
     stage.show_for(3, {1: look((0.6, 0.4, 0.0))})
     stage.show_for(8, {1: look((0.45, 0.55, 0.0))})
     assert stage.told() == [("PersonNew", "mask")]
+
+
+def test_a_label_that_the_looks_no_longer_favour_when_the_person_leaves_becomes_unsure_before_the_end() -> None:
+    stage = Stage()
+    stage.show_for(2, {1: look(NO_MASK)})
+    stage.show_for(3.5, {1: look((0.70, 0.28, 0.02))})  # not for long enough to change it while the person is there
+    assert stage.told() == [("PersonNew", "no_mask")]
+
+    stage.show_for(2.2, {})
+
+    assert stage.told() == [("PersonNew", "no_mask"), ("PersonUpdate", "unsure"), ("PersonEnd", "unsure")]
+    update = stage.events[1].data
+    assert isinstance(update, PersonUpdate)
+    assert (update.previous, update.reason) == ("no_mask", "undecided")
+
+
+def test_a_label_in_doubt_but_still_the_likeliest_when_the_person_leaves_stays() -> None:
+    stage = Stage()
+    stage.show_for(2, {1: look(NO_MASK)})
+    stage.show_for(2.5, {1: look(TORN)})
+
+    stage.show_for(2.2, {})
+
+    assert stage.told() == [("PersonNew", "no_mask"), ("PersonEnd", "no_mask")]
