@@ -47,7 +47,7 @@ test-train: $(TRAIN_READY) ## tests of the training and quantizing scripts
 
 lock: ## write requirements/*.txt anew (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -c requirements/constraints.txt -o requirements/board.txt
-	uv pip compile pyproject.toml --extra demo --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -c requirements/constraints.txt -o requirements/dev.txt
+	uv pip compile pyproject.toml --extra demo --extra fleet --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -c requirements/constraints.txt -o requirements/dev.txt
 
 clean: ## remove everything that was made
 	rm -rf $(VENV) $(TRAIN_VENV) .work dist build htmlcov .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
