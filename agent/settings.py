@@ -3,13 +3,18 @@
 Read once at the start by agent.config, frozen from then on. Numbers that belong to a model are in its manifest.
 """
 
+import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
-_Name = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
+# A name is a level of a topic, an access list's %u, part of RabbitMQ's regular expressions (where a slash and a dot are
+# one) and a certificate's common name (64 characters, RFC 5280): what is safe in all of them is what may be used.
+_NAME = r"[A-Za-z0-9_-]{1,64}"
+ROLES = ("collector", "operator", "homeassistant")
+"""Users of the broker that are no boards; a board of such a name would have their rights."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -18,12 +23,30 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class DeviceSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who this board is; both names are parts of its topics."""
+    """Who this board is; both names are parts of its topics, the second is also its MQTT client id."""
 
-    site: Annotated[_Name, Meta(description="the place; boards of one site share a topic prefix")] = "default"
+    site: Annotated[
+        str,
+        Meta(
+            description="the place; boards of one site share a topic prefix",
+            extra_json_schema={"pattern": f"^{_NAME}$"},
+        ),
+    ] = "default"
     id: Annotated[
-        str, Meta(pattern="^[A-Za-z0-9_-]{0,64}$", description="the board; empty: made from its serial or machine id")
+        str,
+        Meta(
+            description="the board, unlike any other in the fleet, as its certificate names it; empty: made from its "
+            "serial or machine id",
+            extra_json_schema={"pattern": f"^({_NAME})?$"},
+        ),
     ] = ""
+
+    def __post_init__(self) -> None:
+        for key, name in (("site", self.site), ("id", self.id or "made")):
+            if not re.fullmatch(_NAME, name):
+                raise ValueError(f"{key} = {name!r} is not 1 to 64 letters, digits, _ or -")
+        if self.id in ROLES:
+            raise ValueError(f"id = {self.id!r} is the broker's name for another role; name this board otherwise")
 
 
 class CameraSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -87,9 +87,11 @@ def checks(settings: Settings, clock: Clock, *, wait_s: float | None) -> Iterato
     if wait_s is None:
         yield _line("camera", lambda: _camera(settings.camera, clock))
     yield _line("models", lambda: _models(settings.vision))
-    yield _line("broker", lambda: _broker(settings, clock))
+    # A broker with certificates takes no other id than the board's own, and takes it away from an agent that runs.
+    visitor = f"maskwatch-check-{new_id()[:8]}"
+    yield _line("broker", lambda: _broker(settings, clock, settings.device.id if wait_s is None else visitor))
     if wait_s is not None:
-        yield _line("agent", lambda: _agent(settings, clock, wait_s))
+        yield _line("agent", lambda: _agent(settings, clock, wait_s, visitor))
     trusted = clock.trusted()
     text = timestamp(clock.wall_ns()) if trusted else "not set by the network: events carry no time until it is"
     yield Line(name="clock", verdict="ok" if trusted else "note", text=text)
@@ -165,20 +167,20 @@ def _models(settings: VisionSettings) -> str:
         detector.close()
 
 
-def _broker(settings: Settings, clock: Clock) -> str:
+def _broker(settings: Settings, clock: Clock, client_id: str) -> str:
     start_ns = clock.now_ns()
-    with _listen(settings, clock)[0] as listener:
+    with _listen(settings, clock, client_id)[0] as listener:
         _connect(listener, settings.mqtt.url, clock)
         spent_ms = (clock.now_ns() - start_ns) / NS_PER_MS
         security = " (NOT VERIFIED: mqtt.insecure is set)" if settings.mqtt.insecure else ""
         return f"{settings.mqtt.url}: {listener.state} after {spent_ms:.0f} ms{security}"
 
 
-def _agent(settings: Settings, clock: Clock, wait_s: float) -> str:
+def _agent(settings: Settings, clock: Clock, wait_s: float, client_id: str) -> str:
     """Ask the running agent until it says that something of it has arrived."""
     identity = _identity(settings)
     end_ns = clock.now_ns() + round(wait_s * NS_PER_S)
-    listener, link = _listen(settings, clock)
+    listener, link = _listen(settings, clock, client_id)
     found: dict[str, Any] = {}
     with listener:
         _connect(listener, settings.mqtt.url, clock)
@@ -216,8 +218,8 @@ def _identity(settings: Settings) -> Identity:
     return Identity(site=settings.device.site, device=settings.device.id, version="")
 
 
-def _listen(settings: Settings, clock: Clock) -> tuple[Listener, Link]:
-    link = MqttLink(settings.mqtt, client_id=f"maskwatch-check-{new_id()[:8]}", spawn=spawn)
+def _listen(settings: Settings, clock: Clock, client_id: str) -> tuple[Listener, Link]:
+    link = MqttLink(settings.mqtt, client_id=client_id, spawn=spawn)
     topics = [_identity(settings).reply]
     return Listener(link, where=settings.mqtt.url, topics=topics, clock=clock, rng=random.Random()), link
 

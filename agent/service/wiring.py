@@ -98,12 +98,7 @@ def make_parts(loaded: Loaded, world: World, inbox: Inbox, spawn: Spawn, stack: 
         detector=detector,
     )
     hand_over = HandOver()
-    link = MqttLink(
-        settings.mqtt,
-        client_id=f"maskwatch-{settings.device.site}-{settings.device.id}",
-        spawn=spawn,
-        environ=world.environ,
-    )
+    link = MqttLink(settings.mqtt, client_id=settings.device.id, spawn=spawn, environ=world.environ)
 
     def make_delivery() -> Opened:
         outbox = Outbox.open(

@@ -70,6 +70,16 @@ def test_all_is_well(broker: Mosquitto, tmp_path: Path) -> None:
     assert not (tmp_path / "not").exists()  # looking is not making
 
 
+def test_the_broker_is_asked_under_the_boards_own_id_unless_the_agent_uses_it(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    assert check(good(broker, tmp_path))["broker"].verdict == "ok"
+    assert " as board " in broker.log.read_text()
+    check(good(broker, tmp_path), wait_s=0.1)
+    assert broker.log.read_text().count(" as board ") == 1
+    assert " as maskwatch-check-" in broker.log.read_text()
+
+
 def test_a_clock_that_nobody_has_set_is_no_failure(broker: Mosquitto, tmp_path: Path) -> None:
     line = check(good(broker, tmp_path), trusted=False)["clock"]
     assert (line.verdict, line.exit_code) == ("note", 0)
@@ -163,13 +173,13 @@ def test_a_broker_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPat
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings = Settings(mqtt=MqttSettings(url=f"mqtt://127.0.0.1:{silent.getsockname()[1]}"))
         with pytest.raises(UnavailableError, match="no answer within"):
-            checking._broker(settings, Clock())
+            checking._broker(settings, Clock(), "board")
 
 
 def test_an_unverified_broker_is_said_to_be_one(tmp_path: Path) -> None:
     certificate = Pki(tmp_path / "pki").issue("broker")
     with Mosquitto(tmp_path / "broker", certificate=certificate) as broker:
-        text = checking._broker(Settings(mqtt=MqttSettings(url=broker.url, insecure=True)), Clock())
+        text = checking._broker(Settings(mqtt=MqttSettings(url=broker.url, insecure=True)), Clock(), "board")
     assert "NOT VERIFIED" in text
 
 
@@ -180,6 +190,7 @@ def test_waiting_asks_the_running_agent_until_something_is_acknowledged(broker: 
     assert list(lines) == ["board", "models", "broker", "agent", "clock"]
     assert lines["agent"].verdict == "ok", lines["agent"].text
     assert "acknowledged, camera " in lines["agent"].text
+    assert " as board " in broker.log.read_text()  # the agent's client id is its device's id, and nothing else
 
 
 def test_waiting_for_an_agent_that_is_not_there_ends(broker: Mosquitto, tmp_path: Path) -> None:
@@ -218,7 +229,7 @@ def test_waiting_for_an_agent_whose_events_do_not_arrive_says_why(
 
     monkeypatch.setattr(checking, "_listen", lambda *_: (Forged(), Mute()))
     with pytest.raises(UnavailableError, match=r"no event acknowledged within 0\.2 s, 7 waiting, not authorised"):
-        checking._agent(good(broker, tmp_path), Clock(), 0.2)
+        checking._agent(good(broker, tmp_path), Clock(), 0.2, "visitor")
 
 
 def test_the_command_prints_a_line_each_and_ends_with_the_first_failures_code(

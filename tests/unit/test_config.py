@@ -78,7 +78,7 @@ def test_text_settings_take_text_as_it_is_and_others_read_it_as_toml(file: Path)
         ("[vision]\nregion = [0.5, 0.0, 0.4, 1.0]", "not x0 < x1 and y0 < y1 within 0..1"),
         ("[decision]\nenter = 0.6", "hysteresis needs a gap"),
         ("[report]\ncounts_idle_every_s = 10", "is below counts_every_s"),
-        ("[device]\nsite = 'a/b'", "device.site = 'a/b'"),
+        ("[device]\nsite = 'a/b'", "device: site = 'a/b'"),
         ("[camera\n", "not TOML"),
         ("[camera]\nrotate = 45", "camera.rotate = 45: invalid enum value 45"),
     ],
@@ -159,6 +159,26 @@ def test_a_file_that_may_not_be_read_ends_with_77(file: Path, monkeypatch: pytes
         load(file, {})
 
     assert caught.value.exit_code == 77
+
+
+@pytest.mark.parametrize("key", ["site", "id"])
+@pytest.mark.parametrize("name", ["a/b", "a+", "#", "$SYS", "a.b", "a b", "cam\n", "kamera-ü", "x" * 65])
+def test_a_name_that_a_topic_an_access_list_or_a_certificate_would_misread_is_refused(
+    file: Path, key: str, name: str
+) -> None:
+    line = refusal(file, "", {f"MASKWATCH_DEVICE_{key.upper()}": name})
+
+    assert f"device: {key} = {name!r} is not 1 to 64 letters, digits, _ or -" in line
+
+
+def test_a_site_needs_a_name(file: Path) -> None:
+    assert "site = ''" in refusal(file, "[device]\nsite = ''\n")
+
+
+@pytest.mark.parametrize("role", ["collector", "operator", "homeassistant"])
+def test_a_board_may_not_bear_the_name_of_another_role_at_the_broker(file: Path, role: str) -> None:
+    assert f"id = {role!r} is the broker's name for another role" in refusal(file, f"[device]\nid = '{role}'\n")
+    assert read(file, f"[device]\nsite = '{role}'\nid = '{role}1'\n").settings.device.id == f"{role}1"
 
 
 def test_the_digest_changes_with_any_setting_and_with_nothing_else(file: Path) -> None:
