@@ -1,0 +1,224 @@
+"""A rig: one broker, one collector and some devices with a ledger, on which one fault is tried again and again.
+
+Each fault has a rig of its own, so that each event of the run belongs to one row of the table.
+"""
+
+import random
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from agent.clock import NS_PER_S, SystemClock
+from agent.settings import MqttSettings
+from tools.chaos.checker import Verdict, judge
+from tools.chaos.ledger import Ledger
+from tools.chaos.leftovers import Leftovers
+from tools.chaos.metrics import Counters
+from tools.chaos.processes import Broker, Child, Collector, Producer
+from tools.chaos.producer import Orders
+from tools.chaos.store import Store
+
+SITE = "chaos"
+_POLL_S = 0.1
+_RESTART_S = (0.1, 1.0)  # between a death and the next life, as a service manager would
+
+
+class Stopped(Exception):
+    """The run is over, or somebody pressed Ctrl-C."""
+
+
+class World(msgspec.Struct, frozen=True, kw_only=True):
+    """What all faults of a run share. speed: the devices' seconds are shorter than ours by this factor."""
+
+    folder: Path
+    leftovers: Leftovers
+    stop: threading.Event
+    seed: int
+    speed: float = 1.0
+    collector: str = "tools.fleet.collector"
+
+
+class Rig:
+    """Everything of one fault. Use as a context manager: all processes end with it."""
+
+    def __init__(self, world: World, name: str, *, devices: int = 2, rate_per_s: float = 10.0, **how: Any) -> None:
+        """how: fields of producer.Orders and of MqttSettings that differ from the usual, for all devices."""
+        self.world = world
+        self.name = name
+        self.folder = world.folder / name
+        self.folder.mkdir(parents=True)
+        self.rng = random.Random(f"{world.seed} {name}")
+        self.clock = SystemClock()
+        self.ledger = Ledger(self.folder / "ledger")
+        self.store_url = f"sqlite://{self.folder / 'events.db'}"
+        self.injected = 0
+        self.recoveries_s: list[float] = []
+        self.unrecovered = 0
+        self.broker: Broker | None = None
+        self.collectors: list[Collector] = []
+        self.producers: list[Producer] = []
+        self.counters = Counters()
+        self._devices = devices
+        self._rate_per_s = rate_per_s
+        self._how = how
+        self._store: Store | None = None
+        self._children: list[Child] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for child in reversed(self._children):
+            with suppress(TimeoutError):
+                if child.is_alive:
+                    child.signal(signal.SIGKILL)
+                    child.signal(signal.SIGCONT)
+                child.wait()
+        self.ledger.close()
+
+    @property
+    def store(self) -> Store:
+        if self._store is None:
+            self._store = Store(self.store_url)
+        return self._store
+
+    @property
+    def sigkills(self) -> int:
+        """SIGKILLs that found their process alive."""
+        return sum(child.sigkills for child in self._children)
+
+    def begin(self, *, broker: Sequence[str] = (), url: str = "", collector_words: Sequence[str] = ()) -> None:
+        """Start a broker with more lines of configuration, a collector and the devices. url: where devices connect."""
+        self.start_broker(*broker)
+        self.start_collector(words=collector_words)
+        self.start_producers(url or self.broker_url)
+
+    @property
+    def broker_url(self) -> str:
+        assert self.broker is not None
+        return self.broker.url
+
+    def start_broker(self, *extra: str, **how: Any) -> Broker:
+        self.broker = Broker(self.world.leftovers, self.folder / "broker", extra=extra, **how)
+        self._children.append(self.broker)
+        self.broker.start()
+        return self.broker
+
+    def start_collector(self, *, instance: str = "one", words: Sequence[str] = (), url: str = "") -> Collector:
+        collector = Collector(
+            self.world.leftovers,
+            self.folder,
+            broker_url=url or self.broker_url,
+            store_url=self.store_url,
+            instance=instance,
+            words=words,
+            module=self.world.collector,
+        )
+        self.collectors.append(collector)
+        self._children.append(collector)
+        collector.start()
+        self.counters.watch(collector)
+        return collector
+
+    def start_producers(self, url: str, *, directory: Callable[[str], Path] | None = None) -> None:
+        for number in range(self._devices):
+            device = f"{self.name}-{number}"
+            where = self.folder / device if directory is None else directory(device)
+            how = {name: value for name, value in self._how.items() if name in Orders.__struct_fields__}
+            mqtt = {name: value for name, value in self._how.items() if name in MqttSettings.__struct_fields__}
+            orders = Orders(
+                directory=str(where),
+                mqtt=MqttSettings(**{"url": url, "ack_mode": "collector", "plaintext": True, **mqtt}),
+                site=SITE,
+                device=device,
+                rate_per_s=self._rate_per_s,
+                seed=self.rng.randrange(2**32),
+                speed=self.world.speed,
+                **how,
+            )
+            self.add_producer(orders)
+
+    def add_producer(self, orders: Orders) -> Producer:
+        producer = Producer(self.world.leftovers, self.folder, self.ledger, orders)
+        self.producers.append(producer)
+        self._children.append(producer)
+        producer.start()
+        return producer
+
+    # Time.
+
+    def pause(self, seconds: float) -> None:
+        """Let things run. Raises Stopped."""
+        if self.world.stop.wait(max(0.0, seconds)):
+            raise Stopped
+
+    def pause_about(self, low_s: float, high_s: float) -> None:
+        self.pause(self.rng.uniform(low_s, high_s))
+
+    def until(self, condition: Callable[[], bool], within_s: float) -> bool:
+        """Wait for a condition; tells whether it came. Raises Stopped."""
+        end_ns = self.clock.now_ns() + int(within_s * NS_PER_S)
+        while not condition():
+            if self.clock.now_ns() >= end_ns:
+                return False
+            self.pause(_POLL_S)
+        return True
+
+    # What is measured.
+
+    def recovered(self, since_ns: int, *, within_s: float = 120.0) -> bool:
+        """Wait until all that is decided now is in the store; note how long that took from `since_ns` on."""
+        goals = self.ledger.marks()
+
+        def is_there() -> bool:
+            marks = self.ledger.marks()
+            for device, (stream, _) in goals.items():
+                if marks[device][0] != stream:  # a new stream: it has to get as far as it is now
+                    goals[device] = marks[device]
+            for device in self.store.reached(goals):
+                del goals[device]
+            return not goals
+
+        if not self.until(is_there, within_s):
+            self.unrecovered += 1
+            return False
+        self.recoveries_s.append((self.clock.now_ns() - since_ns) / NS_PER_S)
+        return True
+
+    def rebirth(self, child: Producer | Collector | Broker) -> None:
+        """Wait a moment and start a child that was killed."""
+        self.pause_about(*_RESTART_S)
+        child.start()
+
+    def settle(self, *, within_s: float = 300.0) -> bool:
+        """Let the devices decide nothing more, and wait until nothing is under way. Tells whether it came to that."""
+        for producer in self.producers:
+            producer.say("rate 0")
+
+        def is_quiet() -> bool:
+            accounts = [self.ledger.account(producer.device) for producer in self.producers]
+            if any(account.in_memory or account.told is None or account.told.backlog for account in accounts):
+                return False
+            return len(self.store.reached(self.ledger.marks())) == len(self.ledger.marks())
+
+        end_ns = self.clock.now_ns() + int(within_s * NS_PER_S)
+        while not is_quiet():
+            if self.clock.now_ns() >= end_ns:
+                return False
+            self.world.stop.wait(_POLL_S) if not self.world.stop.is_set() else self.clock.sleep(_POLL_S)
+        return True
+
+    def verdict(self) -> Verdict:
+        """Hold the ledger against the store, for all devices together."""
+        total = Verdict()
+        for device, account in self.ledger.accounts.items():
+            total += judge(account.decided, account.maybe, account.streams, self.store.rows(device))
+        return total
