@@ -1,8 +1,9 @@
 """Certificates as values: an authority, what it signs, and the list of what it has taken back. No files, no clock.
 
 A certificate's common name is all a broker asks for: it becomes user name and client id, and the access list goes by
-it. So a name is borne once in a fleet, holds no character that means something in a topic, and the names of the
-programs that may read other people's topics are not for devices.
+it (RabbitMQ binds a client id to nothing but an alternative name, so the name stands there as well). So a name is borne
+once in a fleet, holds no character that means something in a topic, and the names of the programs that may read other
+people's topics are not for devices.
 """
 
 import ipaddress
@@ -84,7 +85,7 @@ def sign(
     Raises InputError for a name or host that will not do, or a life longer than the authority's own.
     """
     check_name(name, role)
-    names = _alternative_names(hosts, role)
+    names = _alternative_names(name, hosts, role)
     ends = now + timedelta(days=days)
     if ends > authority.certificate.not_valid_after_utc:
         until = authority.certificate.not_valid_after_utc
@@ -104,8 +105,7 @@ def sign(
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(signer), critical=False)
     )
-    if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     return builder.sign(authority.key, hashes.SHA256())
 
 
@@ -179,11 +179,11 @@ def check_role(word: str) -> Role:
     raise InputError(f"no such role{nearest(word, ROLES)}", where=word, remedy=f"name one of {', '.join(ROLES)}")
 
 
-def _alternative_names(hosts: Sequence[str], role: Role) -> list[x509.GeneralName]:
+def _alternative_names(name: str, hosts: Sequence[str], role: Role) -> list[x509.GeneralName]:
     if role != "server":
         if hosts:
             raise InputError("only a server has hosts", where=hosts[0], remedy="add --role server, or drop --host")
-        return []
+        return [x509.DNSName(name)]
     if not hosts:
         raise InputError(
             "a server needs the names by which boards call it", where="--host", remedy="add --host broker.example"
