@@ -3,6 +3,7 @@
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 
 from tools.chaos.processes import Collector
 
@@ -18,9 +19,9 @@ class Counters:
         self._seen: dict[str, float] = {}
         self._before: dict[str, float] = {}
 
-    def watch(self, collector: Collector) -> None:
-        """Begin to read a collector's counters, over all its lives."""
-        threading.Thread(target=lambda: self._watch(collector), daemon=True).start()
+    def watch(self, collector: Collector, enter: Callable[[], None]) -> None:
+        """Begin to read a collector's counters, over all its lives. enter: what the thread does first."""
+        threading.Thread(target=lambda: self._watch(collector, enter), daemon=True).start()
 
     @property
     def duplicates(self) -> int:
@@ -30,7 +31,8 @@ class Counters:
     def close(self) -> None:
         self._ended.set()
 
-    def _watch(self, collector: Collector) -> None:
+    def _watch(self, collector: Collector, enter: Callable[[], None]) -> None:
+        enter()
         name = str(collector.log)
         while not self._ended.wait(_POLL_S):
             value = read(collector.metrics_port)

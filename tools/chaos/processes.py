@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def listens(port: int, host: str = "127.0.0.1") -> bool:
     return True
 
 
-class Child:
+class Child(ABC):
     """A process of ours, in a session of its own (Ctrl-C is for the controller), on the list of leftovers."""
 
     def __init__(self, leftovers: Leftovers, log: Path) -> None:
@@ -74,6 +75,10 @@ class Child:
         self.log = log
         self.process: subprocess.Popen[bytes] | None = None
         self.sigkills = 0
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin a life."""
 
     @property
     def is_alive(self) -> bool:
@@ -167,18 +172,20 @@ class Collector(Child):
         *,
         broker_url: str,
         store_url: str,
-        instance: str = "one",
+        instance: str = "collector",
         words: Sequence[str] = (),
         module: str = "tools.fleet.collector",
+        prefix: Sequence[str] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         super().__init__(leftovers, folder / f"collector-{instance}.log")
         self.metrics_port = free_port()
-        self._command = [sys.executable, "-m", module, "--broker", broker_url, "--store", store_url]
-        self._command += ["--metrics", f"127.0.0.1:{self.metrics_port}", "--instance", instance, *words]
+        self._command = [*prefix, sys.executable, "-m", module, "--broker", broker_url, "--store", store_url]
+        self._command += ["--metrics", f"127.0.0.1:{self.metrics_port}", "--instance", instance, "--plaintext", *words]
+        self.client_id = instance
 
-    def start(self, *, wait: bool = True) -> None:
-        """Start; wait: until it says that it is ready."""
+    def start(self) -> None:
+        """Start, and wait until it says that it is ready."""
         before = self.log.stat().st_size if self.log.exists() else 0
         self.launch(self._command)
 
@@ -187,17 +194,19 @@ class Collector(Child):
                 raise TimeoutError(f"the collector ended: {self.log.read_text()[-500:]}")
             return b"collector ready" in self.log.read_bytes()[before:]
 
-        if wait:
-            wait_for(is_ready, "the collector")
+        wait_for(is_ready, "the collector")
 
 
 class Producer(Child):
     """A device. Each start is another life of it: same disk, same id."""
 
-    def __init__(self, leftovers: Leftovers, folder: Path, ledger: Ledger, orders: Orders) -> None:
+    def __init__(
+        self, leftovers: Leftovers, folder: Path, ledger: Ledger, orders: Orders, *, prefix: Sequence[str] = ()
+    ) -> None:
         super().__init__(leftovers, folder / f"{orders.device}.log")
         self.orders = orders
         self._ledger = ledger
+        self._prefix = list(prefix)
         self._lives = 0
         self._reader: threading.Thread | None = None
         self._clock = SystemClock()
@@ -210,7 +219,7 @@ class Producer(Child):
         """Begin a life; whether its outbox opened is told in the ledger."""
         self._lives += 1
         orders = msgspec.structs.replace(self.orders, seed=self.orders.seed + self._lives)
-        command = [sys.executable, "-m", "tools.chaos.producer", msgspec.json.encode(orders).decode()]
+        command = [*self._prefix, sys.executable, "-m", "tools.chaos.producer", msgspec.json.encode(orders).decode()]
         process = self.launch(command, piped=True)
         pipe = process.stdout
         assert pipe is not None

@@ -5,9 +5,10 @@ Each fault has a rig of its own, so that each event of the run belongs to one ro
 
 import random
 import signal
+import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -60,6 +61,8 @@ class Rig:
         self.injected = 0
         self.recoveries_s: list[float] = []
         self.unrecovered = 0
+        self.power_cuts = 0
+        self.notes: list[str] = []
         self.broker: Broker | None = None
         self.collectors: list[Collector] = []
         self.producers: list[Producer] = []
@@ -112,7 +115,17 @@ class Rig:
         self.broker.start()
         return self.broker
 
-    def start_collector(self, *, instance: str = "one", words: Sequence[str] = (), url: str = "") -> Collector:
+    def start_collector(
+        self,
+        *,
+        instance: str = "collector",
+        words: Sequence[str] = (),
+        url: str = "",
+        prefix: Sequence[str] = (),
+        enter: Callable[[], None] = lambda: None,
+        module: str = "",
+    ) -> Collector:
+        """prefix: words before its command. enter: moves a thread to where its counters can be read."""
         collector = Collector(
             self.world.leftovers,
             self.folder,
@@ -120,17 +133,25 @@ class Rig:
             store_url=self.store_url,
             instance=instance,
             words=words,
-            module=self.world.collector,
+            module=module or self.world.collector,
+            prefix=prefix,
         )
         self.collectors.append(collector)
         self._children.append(collector)
         collector.start()
-        self.counters.watch(collector)
+        self.counters.watch(collector, enter)
         return collector
 
-    def start_producers(self, url: str, *, directory: Callable[[str], Path] | None = None) -> None:
-        for number in range(self._devices):
-            device = f"{self.name}-{number}"
+    @property
+    def devices(self) -> list[str]:
+        """The names of the devices."""
+        return [f"{self.name}-{number}" for number in range(self._devices)]
+
+    def start_producers(
+        self, url: str, *, directory: Callable[[str], Path] | None = None, prefix: Sequence[str] = ()
+    ) -> None:
+        """directory: where a device has its outbox. prefix: words before the commands."""
+        for device in self.devices:
             where = self.folder / device if directory is None else directory(device)
             how = {name: value for name, value in self._how.items() if name in Orders.__struct_fields__}
             mqtt = {name: value for name, value in self._how.items() if name in MqttSettings.__struct_fields__}
@@ -144,14 +165,20 @@ class Rig:
                 speed=self.world.speed,
                 **how,
             )
-            self.add_producer(orders)
+            self.add_producer(orders, prefix=prefix)
 
-    def add_producer(self, orders: Orders) -> Producer:
-        producer = Producer(self.world.leftovers, self.folder, self.ledger, orders)
+    def add_producer(self, orders: Orders, *, prefix: Sequence[str] = ()) -> Producer:
+        producer = Producer(self.world.leftovers, self.folder, self.ledger, orders, prefix=prefix)
         self.producers.append(producer)
         self._children.append(producer)
         producer.start()
         return producer
+
+    @staticmethod
+    def checkpoint(file: Path) -> None:
+        """Move what is in the log of a dead device's outbox into its file; the mark of an unclean stop stays."""
+        with closing(sqlite3.connect(file)) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     # Time.
 
@@ -193,7 +220,7 @@ class Rig:
         self.recoveries_s.append((self.clock.now_ns() - since_ns) / NS_PER_S)
         return True
 
-    def rebirth(self, child: Producer | Collector | Broker) -> None:
+    def rebirth(self, child: Child) -> None:
         """Wait a moment and start a child that was killed."""
         self.pause_about(*_RESTART_S)
         child.start()
@@ -215,6 +242,17 @@ class Rig:
                 return False
             self.world.stop.wait(_POLL_S) if not self.world.stop.is_set() else self.clock.sleep(_POLL_S)
         return True
+
+    def unsettled(self) -> str:
+        """Say which devices are not done, for a note."""
+        marks = self.ledger.marks()
+        behind = sorted(marks.keys() - self.store.reached(marks))
+        told = [
+            f"{device} has {account.in_memory} in memory, told {account.told or account.failed}"
+            for device, account in self.ledger.accounts.items()
+            if account.in_memory or account.told is None or account.told.backlog
+        ]
+        return f"behind: {behind}; {told}"
 
     def verdict(self) -> Verdict:
         """Hold the ledger against the store, for all devices together."""

@@ -1,0 +1,94 @@
+"""How a fault is tried: again and again within its budget, then everything comes to rest and is judged."""
+
+import statistics
+from collections.abc import Callable
+
+import msgspec
+
+from agent.clock import NS_PER_S, SystemClock
+from tools.chaos.rig import Rig, Stopped, World
+from tools.chaos.rows import Row
+
+_IMPATIENT = 0.2  # so often the next one comes before the last is over
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a fault is tried, and how often at most; at least once in any case. scale: of what it does at once."""
+
+    seconds: float
+    count: int = 1_000_000
+    scale: float = 1.0
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """A row to be. lane: faults of one lane run one after another, lanes side by side.
+
+    seconds: its share of an hour's run. smoke: how often it is tried in the smoke run, 0: not there.
+    """
+
+    name: str
+    title: str
+    run: Callable[[World, Budget, "Fault"], Row]
+    lane: int
+    seconds: float
+    smoke: int = 1
+
+
+def repeat(
+    rig: Rig,
+    budget: Budget,
+    inject: Callable[[], int],
+    *,
+    between_s: tuple[float, float] = (0.2, 5.0),
+    within_s: float = 150.0,
+) -> None:
+    """Inject until the budget is used up. inject: gives the instant from which recovery counts, ns."""
+    end_ns = rig.clock.now_ns() + int(budget.seconds * NS_PER_S)
+    while rig.injected < budget.count and (not rig.injected or rig.clock.now_ns() < end_ns):
+        rig.pause_about(*between_s)
+        since_ns = inject()
+        rig.injected += 1
+        is_last = rig.injected >= budget.count or rig.clock.now_ns() >= end_ns
+        if is_last or rig.rng.random() > _IMPATIENT:
+            rig.recovered(since_ns, within_s=within_s)
+
+
+def tried(
+    world: World, fault: Fault, rig: Rig, work: Callable[[], None], *, settle_s: float = 300.0, note: str = ""
+) -> Row:
+    """Run the work of a fault on its rig, let everything come to rest, and give its row."""
+    clock = SystemClock()
+    begun_ns = clock.now_ns()
+    notes = [note] if note else []
+    with rig:
+        try:
+            work()
+        except Stopped:
+            notes.append("interrupted")
+        except TimeoutError as error:
+            notes.append(f"cut short: {error}")
+            rig.unrecovered += 1
+        for child in [rig.broker, *rig.collectors, *rig.producers]:
+            if child is not None and not child.is_alive and not world.stop.is_set():
+                child.start()  # an interrupted injection must not look like a loss
+        if not rig.settle(within_s=settle_s if not world.stop.is_set() else 20.0):
+            notes.append(f"did not come to rest within {settle_s:.0f} s: {rig.unsettled()}")
+        verdict = rig.verdict()
+        duplicates = rig.counters.duplicates
+        rig.counters.close()
+    unstored = [one for account in rig.ledger.accounts.values() for one in account.unstored]
+    return Row(
+        fault=fault.title,
+        injected=rig.injected,
+        verdict=verdict,
+        duplicates=duplicates,
+        unrecovered=rig.unrecovered,
+        sigkills=rig.sigkills,
+        power_cuts=rig.power_cuts,
+        seconds=(clock.now_ns() - begun_ns) / NS_PER_S,
+        note="; ".join([*notes, *rig.notes]),
+        recover_p50_s=statistics.median(rig.recoveries_s) if rig.recoveries_s else None,
+        recover_max_s=max(rig.recoveries_s, default=None),
+        unstored_max=max((one.count for one in unstored), default=0),
+        unstored_age_s_max=max((one.age_s for one in unstored), default=0.0),
+    )
