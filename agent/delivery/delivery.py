@@ -10,10 +10,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-import msgspec
-
 from agent.clock import NS_PER_S, Clock
 from agent.delivery import requests
+from agent.delivery.collector import Collector
 from agent.delivery.complaint import Complaint
 from agent.delivery.disk import DiskTrouble
 from agent.delivery.figures import Figures
@@ -39,7 +38,7 @@ from agent.delivery.requests import Invalid, Request
 from agent.delivery.topics import HOME_ASSISTANT_STATUS, Identity
 from agent.errors import MaskwatchError
 from agent.events.envelope import CONTENT_TYPE, Stored, encode, is_historical
-from agent.events.state import Ack, CameraState, Telemetry
+from agent.events.state import CameraState, Telemetry
 from agent.settings import MqttSettings, ReportSettings
 
 __all__ = ["Delivery", "Figures", "Request"]
@@ -83,6 +82,7 @@ class Delivery:
         self._reconnect = Reconnect(clock, rng)
         self._refusals = Complaint(_log, "mqtt.message_refused", clock)
         self._disk = DiskTrouble(_log, "outbox.read", clock=clock, rng=rng)
+        self._collector = Collector(hand_over, outbox, clock)
         self._stream = outbox.stream
         self._pump = self._new_pump()
         self._pump_ns: int | None = None  # when to ask the pump again
@@ -214,7 +214,7 @@ class Delivery:
         return (self._receive_max if self._presence.is_introduced else 1) - len(self._unanswered)
 
     def _say_present(self) -> None:
-        hindered = self._intake.disk.text or self._disk.text or self._pump.sentence
+        hindered = self._intake.disk.text or self._disk.text or self._collector.sentence or self._pump.sentence
         due = self._presence.due(session=self._session, backlog=self._outbox.backlog, trouble=hindered, room=self._room)
         for message in due:
             self._publish(message)
@@ -284,7 +284,8 @@ class Delivery:
             if received.payload == b"online" and not received.retained:
                 self._presence.home_assistant_started()
         elif received.topic == self._identity.ack:
-            self._collected(received)
+            if self._outbox.stream == self._stream:  # else the pump is of the old one
+                self._collector.hear(received, self._pump)
         elif received.topic == self._identity.command:
             match requests.parse(received, self._identity):
                 case Request() as request:
@@ -292,16 +293,6 @@ class Delivery:
                 case Invalid(answer=answer):
                     self._presence.answer(answer)
         return []
-
-    def _collected(self, received: Received) -> None:
-        try:
-            ack = msgspec.json.decode(received.payload, type=Ack)
-        except msgspec.DecodeError as error:
-            self._refusals.failing(f"not an acknowledgement on {received.topic}: {error}")
-            return
-        newest = self._outbox.last_sequence
-        if ack.stream == self._stream and ack.hwm <= newest:
-            self._pump.collected(ack.hwm, self._clock.now_ns(), newest=newest)
 
     def _acknowledge(self) -> None:
         if self._pump.acknowledged > self._outbox.acknowledged and self._outbox.stream == self._stream:
@@ -335,6 +326,7 @@ class Delivery:
         return Pump(ack_mode=self._ack_mode, acknowledged=self._outbox.acknowledged, rng=self._rng)
 
     def _tell(self) -> None:
+        away = self._reconnect.sentence or self._collector.sentence
         self.figures = Figures(
             stored=self._intake.stored,
             acknowledged=self._acknowledged,
@@ -344,6 +336,6 @@ class Delivery:
             session=self._session,
             connected_since_ns=self._reconnect.up_since_ns,
             trouble=self._reconnect.trouble,
-            sentence=self._pump.sentence if self._pump.is_held else self._reconnect.sentence or self._pump.sentence,
+            sentence=self._pump.sentence if self._pump.is_held else away or self._pump.sentence,
             storage=self._intake.disk.text or self._disk.text,
         )

@@ -149,6 +149,11 @@ class Outbox:
         self._guard(lambda: self._write_state(session=self.session + 1))
         return self.session
 
+    def begin_stream(self, why: str) -> None:
+        """Set a sound file aside and go on in a new stream with what it holds; `outbox.reset` tells why."""
+        self._guard(lambda: self._commit((), done=self._acked))  # what has arrived stays behind
+        self._begin_anew(DamagedError(why))
+
     def close(self, *, clean: bool) -> None:
         """Close the file. clean: leave the mark of an orderly stop, for `previous_stop` of the next open."""
         try:

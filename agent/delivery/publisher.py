@@ -7,7 +7,6 @@ One lane, strictly by sequence. Rules for whoever edits this:
     flowing    refused answer -> held; disconnected -> down  while fewer than WINDOW are unanswered
     held       time over and all answered -> flowing         nothing; then again from the first unacknowledged on
                (lives on through a reconnect: mosquitto 2.0.11 closes the connection after each refusal)
-    probing    any word of the collector -> flowing          at most WINDOW rows (collector mode only)
 
 - The first row of a pass goes alone: a broker that refuses may hang up, and what was sent behind it would meet a
   closed socket and take the refusal with it.
@@ -16,9 +15,11 @@ One lane, strictly by sequence. Rules for whoever edits this:
   and all before it were taken by the broker, with collector when the collector says so.
 - No PUBACK within PUBACK_TIMEOUT_S: the connection is dead though it looks alive, and MQTT allows no second send on
   it (MQTT 5.0 section 4.4). The pump asks for a new one.
-- A collector that falls silent gets everything from its mark on again, after a wait that doubles until its mark
-  moves; first a window of it, since it may be gone. A word without progress is life enough: the `gap` that would move
-  its mark may be the last row there is.
+- A pass runs ahead of the collector's mark by WINDOW rows until the collector says a word, then by LEAD rows: whoever
+  is gone must not get the whole backlog, again and again. A word without progress makes room for another WINDOW: the
+  `gap` that would move the mark may be the last row there is.
+- A mark that does not move, though all that may be sent was sent, begins another pass from it, after a wait that
+  doubles until it moves.
 """
 
 import random
@@ -31,6 +32,9 @@ from agent.clock import NS_PER_S
 from agent.delivery.backoff import Backoff
 
 WINDOW = 20  # mosquitto's Receive Maximum; a larger one gains nothing there
+# A collector that commits once a second still gets 1,000 events/s, and a broker keeps as many for one that is away
+# (mosquitto's max_queued_messages).
+LEAD = 1000
 PUBACK_TIMEOUT_S = 10.0
 CAPPED_PER_S = 200.0  # while frames come: draining a backlog leaves the processor to them
 _CAPPED_BURST = 4.0  # rows that may go at once under the cap: one wake-up of the thread every 20 ms
@@ -118,6 +122,8 @@ class Pump:
     def __init__(self, *, ack_mode: Literal["puback", "collector"], acknowledged: int, rng: random.Random) -> None:
         self.acknowledged = acknowledged
         """Everything up to this sequence is done."""
+        self.is_stuck = False
+        """All was sent, and the collector's mark has not moved in time."""
         self._by_collector = ack_mode == "collector"
         self._up = False
         self._broken = ""  # why the connection must go
@@ -131,14 +137,17 @@ class Pump:
         self._tokens_ns = 0
         self._goal = acknowledged  # when the cursor has come this far the collector's time begins to run
         self._since_ns = 0  # from when it runs
-        self._probe_left: int | None = None  # rows that may still be sent to a silent collector; None: not probing
+        self._ahead = 0  # rows of this pass that the collector has not spoken for
+        self._is_heard = False  # the collector has said a word in this pass
+        self._word_ns: int | None = None  # its last word
+        self._is_silent = False
         self._collector_timeout_s = _COLLECTOR_TIMEOUT_S
 
     @property
     def sentence(self) -> str:
         """What hinders progress, or an empty string."""
         if self._answer is PubackCode.SUCCESS:
-            return "the collector is silent" if self._probe_left is not None else ""
+            return "the collector is silent" if self._is_silent else ""
         return _SENTENCES.get(self._answer, f"the broker refuses events: {self._answer.name.lower().replace('_', ' ')}")
 
     @property
@@ -181,15 +190,16 @@ class Pump:
             self._rewind(now_ns, newest=newest)
         silence_ends_ns = self._silence_ends_ns(newest)
         if silence_ends_ns is not None and now_ns >= silence_ends_ns:
+            self.is_stuck = self._cursor >= min(self._goal, newest)
             self._rewind(now_ns, newest=newest)
-            self._probe_left = WINDOW
+            self._is_silent = self._word_ns is None or now_ns - self._word_ns >= _COLLECTOR_TIMEOUT_S * NS_PER_S
             self._collector_timeout_s = min(2 * self._collector_timeout_s, _COLLECTOR_TIMEOUT_MAX_S)
             silence_ends_ns = None
         until_ns = _earliest(overdue_ns, silence_ends_ns)
         window = WINDOW if self._proven else 1
         count = min(window - len(self._flight), room, newest - self._cursor)
-        if self._probe_left is not None:
-            count = min(count, self._probe_left)
+        if self._by_collector:
+            count = min(count, self._lead - self._ahead)
         if count <= 0:
             return Wait(until_ns=until_ns)
         if frames_coming:
@@ -203,12 +213,12 @@ class Pump:
     def sent(self, sequence: int, now_ns: int) -> None:
         """Take note that a row was published."""
         assert sequence > self._cursor, (sequence, self._cursor)
-        if self._cursor == self.acknowledged or self._cursor < self._goal <= sequence:
+        self._ahead += 1
+        reached = self._cursor < self._goal <= sequence
+        if self._cursor == self.acknowledged or reached or (self._ahead >= self._lead and sequence < self._goal):
             self._since_ns = now_ns
         self._tokens = max(0.0, self._refilled(now_ns) - 1)  # what was sent without the cap is no debt
         self._tokens_ns = now_ns
-        if self._probe_left is not None:
-            self._probe_left -= 1
         self._cursor = sequence
         self._flight[sequence] = _Flight(sent_ns=now_ns)
 
@@ -240,11 +250,17 @@ class Pump:
         """Take note of the collector's word: everything up to `mark` is in its database."""
         if not self._by_collector:
             return
-        self._probe_left = None
+        self._is_heard = True
+        self._is_silent = False
+        self._word_ns = now_ns
         if mark <= self.acknowledged:
+            self._ahead = max(0, self._ahead - WINDOW)
             return
+        self.is_stuck = False
         self.acknowledged = mark
         self._cursor = max(self._cursor, mark)
+        if self._cursor - mark <= LEAD:  # else a hole lies between: the count before it stands
+            self._ahead = self._cursor - mark
         self._since_ns = now_ns
         self._goal = newest
         self._collector_timeout_s = _COLLECTOR_TIMEOUT_S
@@ -259,10 +275,15 @@ class Pump:
         self._flight.clear()
         self._proven = False
         self._held_until_ns = None
-        self._probe_left = None
+        self._ahead = 0
+        self._is_heard = False
         self._cursor = self.acknowledged
         self._goal = newest
         self._since_ns = now_ns
+
+    @property
+    def _lead(self) -> int:
+        return LEAD if self._is_heard else WINDOW
 
     def _overdue_ns(self) -> int | None:
         for flight in self._flight.values():
@@ -274,7 +295,7 @@ class Pump:
         """When the collector's time is over, if it runs: all, or all that may be, was sent and is not in its store."""
         if not self._by_collector or self._cursor == self.acknowledged or self.unanswered:
             return None
-        if self._cursor < min(self._goal, newest) and self._probe_left != 0:
+        if self._cursor < min(self._goal, newest) and self._ahead < self._lead:
             return None
         return self._since_ns + int(self._collector_timeout_s * NS_PER_S)
 

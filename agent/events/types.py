@@ -128,7 +128,7 @@ class CameraBack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Events that were given up for lack of room: every sequence from first to last that never arrived is one."""
+    """Events that were given up: every sequence from first to last that never arrived is one."""
 
     TYPE: ClassVar[str] = "maskwatch.gap.v1"
     first: Annotated[int, Meta(ge=1)]
@@ -137,7 +137,12 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         dict[Annotated[str, Meta(max_length=40)], Count],
         Meta(max_length=16, description="how many of each type were given up"),
     ]
-    why: Literal["quota", "disk"]
+    why: Annotated[
+        Literal["quota", "disk", "collector"],
+        Meta(
+            description="no room; or the collector lost what it, or the broker, had acknowledged, and it is gone here"
+        ),
+    ]
 
 
 class OutboxReset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

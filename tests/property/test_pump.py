@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from agent.clock import NS_PER_MS, NS_PER_S
-from agent.delivery.publisher import OUTCOMES, WINDOW, Outcome, PubackCode, Pump, Rebuild, Send, Wait
+from agent.delivery.publisher import LEAD, OUTCOMES, WINDOW, Outcome, PubackCode, Pump, Rebuild, Send, Wait
 
 Mode = Literal["puback", "collector"]
 REFUSALS = [code for code, outcome in OUTCOMES.items() if outcome in (Outcome.HOLD, Outcome.REBUILD)]
@@ -196,3 +196,40 @@ def test_while_frames_come_no_second_sees_more_than_the_cap(rows: int, every_ms:
     for index, first_ns in enumerate(sent_ns):
         within = sum(first_ns <= instant_ns < first_ns + NS_PER_S for instant_ns in sent_ns[index:])
         assert within <= 200 + 4
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    rows=st.integers(1, 2500),
+    script=st.lists(
+        st.one_of(
+            st.tuples(st.just("commit"), st.integers(1, 700)),
+            st.tuples(st.just("wait"), st.sampled_from([10, 29_000, 31_000, 4_000_000])),
+            st.tuples(st.just("reconnect"), st.just(0)),
+        ),
+        max_size=40,
+    ),
+)
+def test_no_collector_is_sent_more_than_it_may_be_behind(rows: int, script: list[tuple[str, int]]) -> None:
+    world = World("collector", rows=rows)
+    spoken = 0  # the number of passes when it last said a word
+    for action, value in script:
+        if not world.up:
+            world.connect()
+        world.run()
+        while world.flight:
+            world.pump.answered(world.flight.pop(0), PubackCode.SUCCESS, world.now_ns)
+            world.run()
+        ahead = [row for row in world.passes[-1] if row > world.pump.acknowledged]
+        assert len(ahead) <= (LEAD if spoken == len(world.passes) else WINDOW)
+        match action:
+            case "commit":
+                newest = max(world.passes[-1], default=0)
+                mark = min(world.pump.acknowledged + value, newest)
+                if mark > world.pump.acknowledged:
+                    world.pump.collected(mark, world.now_ns, newest=world.newest)
+                    spoken = len(world.passes)
+            case "wait":
+                world.now_ns += value * NS_PER_MS
+            case "reconnect":
+                world.disconnect()

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from agent.clock import NS_PER_S
-from agent.delivery.publisher import OUTCOMES, WINDOW, Outcome, PubackCode, Pump, Rebuild, Send, Wait
+from agent.delivery.publisher import LEAD, OUTCOMES, WINDOW, Outcome, PubackCode, Pump, Rebuild, Send, Wait
 
 NOW = 100 * NS_PER_S
 
@@ -197,30 +197,105 @@ def test_with_a_collector_nobody_listening_means_wait_until_it_does() -> None:
     assert ask(made, NOW) == Send(after=1, count=1)
 
 
-def test_a_silent_collector_is_probed_with_one_window_and_waited_for_longer_each_time() -> None:
+def pass_on(made: Pump, now_ns: int, *, newest: int) -> tuple[list[int], int | None]:
+    """Send and have taken by the broker what the pump lets go; gives that, and when it wants to be asked again."""
+    sent: list[int] = []
+    while True:
+        move = ask(made, now_ns, newest=newest)
+        if isinstance(move, Wait):
+            return sent, move.until_ns
+        assert isinstance(move, Send)
+        for sequence in range(move.after + 1, move.after + 1 + move.count):
+            made.sent(sequence, now_ns)
+            made.answered(sequence, PubackCode.SUCCESS, now_ns)
+            sent.append(sequence)
+
+
+def test_a_collector_that_says_nothing_gets_one_window_each_time_and_is_waited_for_longer_each_time() -> None:
     made = pump("collector")
-    made.connected(NOW, newest=50)
-    now_ns, sent = NOW, []
-    silences = []
-    for _ in range(6):
-        since_ns = now_ns
-        while True:
-            move = ask(made, now_ns, newest=50)
-            if isinstance(move, Wait):
-                assert move.until_ns is not None
-                now_ns = move.until_ns
-                silences.append((now_ns - since_ns) / NS_PER_S)
-                break
-            assert isinstance(move, Send)
-            for sequence in range(move.after + 1, move.after + 1 + move.count):
-                made.sent(sequence, now_ns)
-                made.answered(sequence, PubackCode.SUCCESS, now_ns)
-                sent.append(sequence)
-    assert silences == [30.0, 60.0, 120.0, 240.0, 480.0, 960.0]
-    assert len(sent) == 50 + 5 * WINDOW
+    made.connected(NOW, newest=50_000)
+    now_ns, silences = NOW, []
+    for _ in range(8):
+        sent, until_ns = pass_on(made, now_ns, newest=50_000)
+        assert sent == list(range(1, WINDOW + 1))
+        assert until_ns is not None
+        silences.append((until_ns - now_ns) / NS_PER_S)
+        now_ns = until_ns
+    assert silences == [30.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1800.0, 1800.0]
+    assert isinstance(ask(made, now_ns, newest=50_000), Send)
     assert made.sentence == "the collector is silent"
-    made.collected(0, now_ns, newest=50)  # it lives
+    made.collected(0, now_ns, newest=50_000)  # it lives
     assert made.sentence == ""
+
+
+def test_a_reconnect_to_a_broker_whose_collector_is_gone_costs_one_window() -> None:
+    made = pump("collector")
+    for _ in range(5):
+        made.connected(NOW, newest=50_000)
+        assert len(pass_on(made, NOW, newest=50_000)[0]) == WINDOW
+        made.disconnected()
+
+
+def test_a_collector_that_speaks_and_then_dies_gets_its_lead_and_no_more() -> None:
+    made = pump("collector")
+    made.connected(NOW, newest=50_000)
+    pass_on(made, NOW, newest=50_000)
+    made.collected(WINDOW, NOW, newest=50_000)
+    sent, until_ns = pass_on(made, NOW, newest=50_000)
+    assert sent == list(range(WINDOW + 1, WINDOW + 1 + LEAD))
+    assert until_ns == NOW + 30 * NS_PER_S
+    assert made.sentence == ""  # it may be busy
+    sent, _ = pass_on(made, until_ns, newest=50_000)
+    assert sent == list(range(WINDOW + 1, 2 * WINDOW + 1))  # from its mark on again
+    assert made.sentence == "the collector is silent"
+
+
+def test_each_mark_lets_as_many_rows_follow_as_it_covers() -> None:
+    made = pump("collector")
+    made.connected(NOW, newest=50_000)
+    pass_on(made, NOW, newest=50_000)
+    mark = 0
+    for _ in range(30):
+        mark += 7
+        made.collected(mark, NOW, newest=50_000)
+        sent, _ = pass_on(made, NOW, newest=50_000)
+        assert sent[-1] == mark + LEAD
+
+
+def test_words_without_progress_lead_through_a_hole_to_the_gap_that_names_it() -> None:
+    made = pump("collector")  # 1 to 4,000 were given up; the gap that says so is row 9,000
+    made.connected(NOW, newest=9_000)
+    rows, at = list(range(4_001, 9_001)), 0
+    words = 0
+    while at < len(rows):
+        move = ask(made, newest=9_000)
+        if isinstance(move, Send):
+            for sequence in rows[at : at + move.count]:
+                made.sent(sequence, NOW)
+                made.answered(sequence, PubackCode.SUCCESS, NOW)
+            at += move.count
+        else:
+            made.collected(0, NOW, newest=9_000)
+            words += 1
+    assert words <= (len(rows) - LEAD) / WINDOW + 1
+    made.collected(9_000, NOW, newest=9_000)
+    assert ask(made, newest=9_000) == Wait(until_ns=None)
+
+
+def test_a_mark_that_stands_still_though_it_speaks_gets_everything_from_it_on_again() -> None:
+    made = pump("collector")
+    made.connected(NOW, newest=30)
+    pass_on(made, NOW, newest=30)
+    made.collected(10, NOW, newest=30)  # the broker lost the eleventh
+    pass_on(made, NOW, newest=30)
+    later = NOW + 29 * NS_PER_S
+    made.collected(10, later, newest=30)
+    assert not made.is_stuck
+    sent, _ = pass_on(made, NOW + 30 * NS_PER_S, newest=30)
+    assert sent == list(range(11, 31))
+    assert (made.is_stuck, made.sentence) == (True, "")  # it spoke a second ago
+    made.collected(30, later, newest=30)
+    assert (made.is_stuck, made.sentence) == (False, "")
 
 
 def test_under_the_cap_four_rows_go_at_once_and_then_two_hundred_a_second() -> None:
