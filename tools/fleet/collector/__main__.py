@@ -1,0 +1,133 @@
+"""`python -m tools.fleet.collector --broker URL --store URL ...`: an instance until SIGTERM."""
+
+import argparse
+import logging
+import random
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+from agent.clock import SystemClock
+from agent.errors import ConfigError, MaskwatchError, UsageError
+from agent.settings import MqttSettings
+from tools.fleet.collector.broker import Broker
+from tools.fleet.collector.collector import Collector
+from tools.fleet.collector.metrics import Metrics
+from tools.fleet.collector.sqlite import SqliteStore
+from tools.fleet.collector.store import Store
+
+_NAME = "python -m tools.fleet.collector"
+_KEEPALIVE_S = 30
+
+
+def main(words: Sequence[str], make: Callable[..., Collector] = Collector) -> int:
+    """Run one instance. make: the collector's class. Returns the exit code; failures are one line on stderr."""
+    try:
+        return _run(_parse(words), make)
+    except MaskwatchError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+
+
+def _run(args: argparse.Namespace, make: Callable[..., Collector]) -> int:
+    _start_logging()
+    stopping = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    broker = Broker(_mqtt(args), client_id=args.instance, session_s=args.session)
+    metrics = Metrics()
+    if args.metrics:
+        metrics.serve(*_address(args.metrics))
+    store = open_store(args.store)
+    collector = make(broker=broker, store=store, clock=SystemClock(), rng=random.Random(), metrics=metrics)
+    said = False
+    while not stopping:
+        collector.step()
+        if collector.was_ready and not said:
+            said = True
+            print("collector ready", flush=True)
+    collector.close()
+    return 0
+
+
+def open_store(url: str) -> Store:
+    """Open the database that a URL names. Raises UsageError, StorageError, UnavailableError, NotPermittedError."""
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
+        return SqliteStore(Path(parts.path))
+    raise UsageError(
+        f"--store {url!r} is no database", where=_NAME, remedy="use sqlite:///path/events.db or postgresql://host/name"
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, where=_NAME, remedy=f"see {_NAME} --help")
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(prog=_NAME, description="Stores the events of a fleet and acknowledges them.", allow_abbrev=False)
+    parser.add_argument("--broker", required=True, metavar="URL", help="mqtts://host[:8883] or mqtt://localhost[:1883]")
+    parser.add_argument("--ca", default="", metavar="FILE", help="who signs the broker's certificate, PEM")
+    parser.add_argument("--cert", default="", metavar="FILE", help="our certificate, PEM")
+    parser.add_argument("--key", default="", metavar="FILE", help="its key, PEM")
+    parser.add_argument("--username", default="", metavar="U")
+    parser.add_argument("--password-file", default="", metavar="FILE", help="its first line is the password")
+    parser.add_argument("--plaintext", action="store_true", help="allow mqtt:// beyond this machine")
+    parser.add_argument(
+        "--store", required=True, metavar="URL", help="sqlite:///path/events.db or postgresql://host/name"
+    )
+    parser.add_argument("--metrics", default="", metavar="HOST:PORT", help="answer Prometheus here")
+    parser.add_argument("--instance", default="collector", metavar="NAME", help="our MQTT client id; one each")
+    parser.add_argument(
+        "--session",
+        type=int,
+        default=7 * 86_400,
+        metavar="SECONDS",
+        help="how long the broker keeps our session without us",
+    )
+    return parser.parse_args(words)
+
+
+def _mqtt(args: argparse.Namespace) -> MqttSettings:
+    try:
+        return MqttSettings(
+            url=args.broker,
+            ca_file=args.ca,
+            cert_file=args.cert,
+            key_file=args.key,
+            username=args.username,
+            password_file=args.password_file,
+            plaintext=args.plaintext,
+            keepalive_s=_KEEPALIVE_S,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error), where="--broker", remedy=f"see {_NAME} --help") from error
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise UsageError(f"--metrics {text!r} is no HOST:PORT", where=_NAME, remedy="like 127.0.0.1:9464")
+    return host or "0.0.0.0", int(port)
+
+
+def _start_logging() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    root = logging.getLogger("tools.fleet.collector")
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    root.propagate = False
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

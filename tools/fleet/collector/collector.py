@@ -1,0 +1,190 @@
+"""From the broker to the store and back: gather a batch, commit it, and only then answer the broker and the devices.
+
+The order is the whole promise. A PUBACK lets the broker forget, and an `ack` lets the device forget; both come after
+the commit, so whatever dies in between has the event sent again, and the store drops what it has.
+"""
+
+import itertools
+import logging
+import random
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+
+from agent.clock import NS_PER_MS, NS_PER_S, Clock
+from agent.delivery.backoff import Backoff
+from agent.delivery.complaint import Complaint
+from agent.errors import MaskwatchError
+from agent.events.state import Ack
+from tools.fleet.collector.broker import Broker, Receipt, Received, Unreached
+from tools.fleet.collector.messages import Event, Message, Rejected, read
+from tools.fleet.collector.metrics import Metrics
+from tools.fleet.collector.store import Committed, Mark, Store, StreamKey
+
+BATCH_MAX = 500  # events: a transaction of about 400 kB
+_GATHER_NS = 20 * NS_PER_MS  # and not longer than this after its first
+_LULL_S = 0.002  # a batch ends when nothing more comes: a broker whose window is full waits for our answers
+_IDLE_NS = NS_PER_S // 2
+_ACKS_EVERY_NS = 100 * NS_PER_MS  # a device's mark is said ten times a second at most
+
+log = logging.getLogger(__name__)
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """What is committed together, and what the broker is answered for it."""
+
+    messages: Sequence[Message]
+    receipts: Sequence[Receipt]
+
+
+class Collector:
+    """One instance, driven by `step`, which never raises for what a broker, a network or a database does."""
+
+    def __init__(self, *, broker: Broker, store: Store, clock: Clock, rng: random.Random, metrics: Metrics) -> None:
+        self.broker = broker
+        self.store = store
+        self.metrics = metrics
+        self._clock = clock
+        self._inbox: deque[Received] = deque()
+        self._marks: dict[StreamKey, Mark] = {}  # to be said
+        self._said_ns = 0
+        self._unreached = Complaint(log, "broker.unreached", clock)
+        self._failing = Complaint(log, "store.failing", clock)
+        self._rejects = Complaint(log, "message.rejected", clock)
+        self._contradicts = Complaint(log, "event.conflict", clock)
+        self._reconnects = Backoff(rng, shortest_s=0.1, first_s=0.5, longest_s=15.0)
+        self._retries = Backoff(rng, shortest_s=0.1, first_s=0.2, longest_s=5.0)
+        self._connect_ns = 0  # not before
+        self._commit_ns = 0  # not before
+        self.was_ready = False
+        """Whether it has been let in by the broker at least once."""
+
+    def step(self) -> None:
+        """Listen for what comes, commit a batch, answer; half a second at most when there is nothing to do."""
+        self._listen()
+        if self._inbox and self._clock.now_ns() >= self._commit_ns:
+            self._work()
+        if self._marks and self._clock.now_ns() >= self._said_ns + _ACKS_EVERY_NS:
+            self._say()
+
+    def settle(self, batch: Batch) -> Committed:
+        """Commit, then let the broker forget. Raises MaskwatchError when the store fails; nothing is answered then."""
+        committed = self.store.commit(batch.messages, now_ms=self._clock.wall_ns() // NS_PER_MS)
+        self.broker.acknowledge(batch.receipts)
+        return committed
+
+    def close(self) -> None:
+        """Commit what has arrived, answer for it, and take leave; the broker keeps the session."""
+        while self._inbox and self._work():
+            pass
+        self._say()
+        self.broker.close()
+        self.store.close()
+
+    # The broker.
+
+    def _listen(self) -> None:
+        now_ns = self._clock.now_ns()
+        if not self.broker.is_up:
+            # What came by the last connection is committed before the next one: it may be nowhere else any more.
+            if self._inbox or now_ns < self._connect_ns:
+                self._clock.sleep(self._timeout_s(now_ns, self._connect_ns))
+            else:
+                self._connect()
+            return
+        try:
+            self._gather(now_ns)
+        except Unreached as error:
+            self._lost(error)
+
+    def _gather(self, now_ns: int) -> None:
+        """Wait for a message, then for those that come right behind it."""
+        if self._inbox:
+            self._inbox.extend(self.broker.wait(self._timeout_s(now_ns, now_ns)))
+            return
+        self._inbox.extend(self.broker.wait(self._timeout_s(now_ns, now_ns + _IDLE_NS)))
+        end_ns = self._clock.now_ns() + _GATHER_NS
+        while self._inbox and len(self._inbox) < BATCH_MAX and self._clock.now_ns() < end_ns:
+            more = self.broker.wait(_LULL_S)
+            if not more:
+                break
+            self._inbox.extend(more)
+
+    def _timeout_s(self, now_ns: int, due_ns: int) -> float:
+        """Give the seconds until `due_ns`, or until something else is due."""
+        if self._inbox:
+            due_ns = self._commit_ns
+        if self._marks:
+            due_ns = min(due_ns, self._said_ns + _ACKS_EVERY_NS)
+        return min(max(0, due_ns - now_ns), _IDLE_NS) / NS_PER_S
+
+    def _connect(self) -> None:
+        try:
+            self.broker.connect()
+            self.broker.subscribe(["maskwatch/+/+/events", "maskwatch/+/+/status"])
+        except Unreached as error:
+            self._lost(error)
+            return
+        self._unreached.over()
+        self._reconnects.reset()
+        self.metrics.connected.set(1)
+        self.was_ready = True
+        log.info("broker.connected version=%s", self.broker.version)
+
+    def _lost(self, error: Unreached) -> None:
+        self.broker.drop()
+        self.metrics.connected.set(0)
+        self._unreached.failing(error.why.sentence)
+        self._connect_ns = self._clock.now_ns() + self._reconnects.next_ns()
+
+    # The store.
+
+    def _work(self) -> bool:
+        """Settle a batch; False when the store fails, and the batch stays for another try."""
+        received = list(itertools.islice(self._inbox, BATCH_MAX))
+        messages = [message for one in received if (message := read(one.topic, one.payload)) is not None]
+        receipts = [one.receipt for one in received if one.receipt is not None]
+        start_ns = self._clock.now_ns()
+        try:
+            committed = self.settle(Batch(messages=messages, receipts=receipts))
+        except MaskwatchError as error:
+            self.metrics.store_failures.inc()
+            self._failing.failing(str(error))
+            self._commit_ns = self._clock.now_ns() + self._retries.next_ns()
+            return False
+        for _ in received:
+            self._inbox.popleft()
+        self._failing.over()
+        self._retries.reset()
+        self._count(messages, committed, (self._clock.now_ns() - start_ns) / NS_PER_S)
+        self._marks.update({(mark.device, mark.stream): mark for mark in committed.marks})
+        return True
+
+    def _say(self) -> None:
+        """Tell devices how far their streams are here."""
+        for mark in self._marks.values():
+            payload = msgspec.json.encode(Ack(stream=mark.stream, hwm=mark.hwm))
+            self.broker.publish(f"maskwatch/{mark.site}/{mark.device}/ack", payload)
+        self._marks.clear()
+        self._said_ns = self._clock.now_ns()
+
+    def _count(self, messages: Sequence[Message], committed: Committed, took_s: float) -> None:
+        now_ms = self._clock.wall_ns() / NS_PER_MS
+        self.metrics.commit_s.observe(took_s)
+        self.metrics.batch.observe(len(messages))
+        self.metrics.waiting.set(len(self._inbox))
+        self.metrics.stored.inc(committed.stored)
+        self.metrics.duplicates.inc(committed.duplicates)
+        for message in messages:
+            if isinstance(message, Rejected):
+                self.metrics.rejected.inc()
+                self._rejects.failing(f"{message.topic}: {message.why}")
+            elif isinstance(message, Event) and message.recorded_ms is not None:
+                self.metrics.lag_s.observe(max(0.0, (now_ms - message.recorded_ms) / 1000))
+        for event in committed.conflicts:
+            self.metrics.conflicts.inc()
+            self._contradicts.failing(f"{event.device} {event.stream}.{event.sequence} is stored with other contents")
+        for gap in committed.lost:
+            self.metrics.lost.inc(gap.last - gap.first + 1)
+            log.warning("events.lost device=%s stream=%s first=%d last=%d", gap.device, gap.stream, gap.first, gap.last)
