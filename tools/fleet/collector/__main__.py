@@ -63,6 +63,10 @@ def open_store(url: str) -> Store:
     parts = urlsplit(url)
     if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
         return SqliteStore(Path(parts.path))
+    if parts.scheme in ("postgresql", "postgres"):
+        from tools.fleet.collector.postgres import PostgresStore  # a single instance does without the driver
+
+        return PostgresStore(url)
     raise UsageError(
         f"--store {url!r} is no database", where=_NAME, remedy="use sqlite:///path/events.db or postgresql://host/name"
     )
