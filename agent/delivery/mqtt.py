@@ -6,7 +6,8 @@ Rules for whoever edits this:
   own, started by `spawn`, which hands the connected client over and ends. From then on the delivery thread alone
   touches the client, with its own poll(2) on the socket: loop_start would need locks, and wakes up late.
 - A callback only notes a value. paho calls it within loop_read, loop_write, loop_misc or publish of this thread.
-- `auto` tries MQTT 5 first, always; 3.1.1 follows at once where that is refused, by a word or by a bare close.
+- `auto` begins with MQTT 5 unless a broker was silent to it (agent.delivery.versions); 3.1.1 follows at once where that
+  is refused, by a word or by a bare close.
 """
 
 import logging
@@ -39,6 +40,7 @@ from agent.delivery.link import (
     Version,
 )
 from agent.delivery.trouble import Speaker
+from agent.delivery.versions import Versions
 from agent.errors import MaskwatchError
 from agent.settings import MqttSettings
 
@@ -74,6 +76,7 @@ class MqttLink:
         self._results: queue.SimpleQueue[tuple[int, _Dialled | Refused]] = queue.SimpleQueue()
         self._attempt = 0  # numbers the attempts, so that the result of one given up is known
         self._will: Message | None = None
+        self._versions = Versions(settings.protocol)
         self._version: Version = "5"
         self._client: paho.Client | None = None
         self._up = False
@@ -84,7 +87,7 @@ class MqttLink:
     def connect(self, will: Message | None) -> None:
         """Begin to connect, without waiting. Ends in Connected or Refused."""
         self._will = will
-        self._begin("3.1.1" if self._settings.protocol == "3.1.1" else "5")
+        self._begin(self._versions.first)
 
     def subscribe(self, topics: Sequence[str]) -> None:
         """Ask for topics, QoS 1."""
@@ -132,8 +135,10 @@ class MqttLink:
     def drop(self) -> None:
         """Forget the connection at once, without a goodbye: the broker publishes the will."""
         self._attempt += 1
-        self._up = False
         client, self._client = self._client, None
+        if client is not None and not self._up:  # it has taken our CONNECT, and never answered
+            self._versions.silent(self._version)
+        self._up = False
         self._subscribing.clear()
         if client is not None:
             _hang_up(client)
@@ -221,6 +226,7 @@ class MqttLink:
             self._refuse(self._speaker.of_connack(reason.value, str(reason)))
             return
         self._up = True
+        self._versions.works(self._version)
         receive_max = getattr(properties, "ReceiveMaximum", _RECEIVE_MAX_UNSAID)
         self._news.append(Connected(version=self._version, receive_max=receive_max))
 
@@ -247,7 +253,7 @@ class MqttLink:
             self._refuse(self._speaker.of_silence())
 
     def _falls_back(self) -> bool:
-        if self._settings.protocol != "auto" or self._version != "5":
+        if not self._versions.falls_back(self._version):
             return False
         self._client = None  # paho is still at work in it: it closes its own socket
         self._begin("3.1.1")

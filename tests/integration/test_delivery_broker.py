@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from agent.cli.broker import EmbeddedBroker
 from agent.clock import Clock, SystemClock
 from agent.delivery.link import Trouble
 from agent.delivery.mqtt import MqttLink
@@ -72,6 +73,22 @@ def test_events_arrive_in_order_once_and_the_outbox_is_empty(broker: Mosquitto, 
         if message.topic == IDENTITY.events
     }
     assert content_types == ({None} if protocol == "3.1.1" else {CONTENT_TYPE})
+
+
+def test_a_broker_that_never_answers_an_mqtt_5_connect_with_a_will_gets_the_events_in_3_1_1(tmp_path: Path) -> None:
+    clock = TurnedClock()
+    with EmbeddedBroker() as amqtt:
+        settings = MqttSettings(url=amqtt.url)
+        parts = make_parts(tmp_path, MqttLink(settings, client_id="cam1", spawn=spawn, environ={}), clock)
+        parts.hand_over.put([counted(number, clock.now_ns()) for number in range(50)])
+
+        def delivered() -> bool:
+            clock.turn(0.2)
+            return parts.delivery.figures.acknowledged == 50
+
+        parts.step_until(delivered)
+        assert parts.delivery.figures.session == 1
+        parts.delivery.close("over")
 
 
 def test_over_tls_events_and_long_commands_pass_as_well(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,7 +15,8 @@ import pytest
 
 from agent.delivery.link import Connected, Lost, Message, News, Received, Refused, SubscriptionRefused, Trouble
 from agent.delivery.mqtt import MqttLink
-from agent.settings import MqttSettings
+from agent.settings import MqttSettings, ReportSettings
+from tests.delivery_parts import TurnedClock, make_parts
 from tests.real import Mosquitto, Pki, free_port, spawn
 
 
@@ -189,9 +191,14 @@ def test_a_subscription_brings_messages_with_their_properties(tmp_path: Path, wa
 
 
 class OneBroker:
-    """A broker of a few bytes, for answers that mosquitto never gives: reads a CONNECT, writes what it is told."""
+    """A broker of a few bytes, for answers that mosquitto never gives: reads a CONNECT, writes what it is told.
 
-    def __init__(self, *scripts: bytes, tls: ssl.SSLContext | None = None) -> None:
+    scripts: one a connection. None: not a word, until the other side hangs up. RESET: a reset at once.
+    """
+
+    RESET = b"reset"
+
+    def __init__(self, *scripts: bytes | None, tls: ssl.SSLContext | None = None) -> None:
         self._scripts = scripts
         self._tls = tls
         self._door = socket.create_server(("127.0.0.1", 0))
@@ -207,6 +214,13 @@ class OneBroker:
             with plain if self._tls is None else self._tls.wrap_socket(plain, server_side=True) as connection:
                 hello = connection.recv(4096)
                 self.versions.append(hello[8])
+                if script is None:
+                    with suppress(ConnectionError):
+                        connection.recv(4096)
+                    continue
+                if script is self.RESET:  # as when a server closes with something unread
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    continue
                 connection.sendall(script)
                 connection.shutdown(socket.SHUT_WR)
                 connection.settimeout(0.2)
@@ -226,11 +240,29 @@ _CONNACK_4 = bytes([0x20, 2, 0, 0])
 _TAKEN_OVER = bytes([0xE0, 2, 0x8E, 0])
 
 
-@pytest.mark.parametrize("refusal_of_5", [b"", bytes([0x20, 3, 0, 0x84, 0]), bytes([0x20, 2, 0, 1])])
+@pytest.mark.parametrize("refusal_of_5", [b"", OneBroker.RESET, bytes([0x20, 3, 0, 0x84, 0]), bytes([0x20, 2, 0, 1])])
 def test_a_broker_without_mqtt_5_is_spoken_to_in_3_1_1(wake: int, refusal_of_5: bytes) -> None:
     with OneBroker(refusal_of_5, _CONNACK_4) as broker:
         assert first_news(link_to(broker.url), wake) == Connected(version="3.1.1", receive_max=65535)
     assert broker.versions == [5, 4]
+
+
+def test_a_broker_that_is_silent_to_mqtt_5_is_spoken_to_in_3_1_1_next_and_to_5_again_after_a_while(
+    tmp_path: Path,
+) -> None:
+    clock = TurnedClock()
+    # MQTT 5 in vain; once more in 3.1.1 after the connection that worked; 5 in vain; two; then it was updated
+    with OneBroker(None, _CONNACK_4, _CONNACK_4, None, _CONNACK_4, _CONNACK_4, _CONNACK_4, _CONNACK_5) as broker:
+        parts = make_parts(tmp_path, link_to(broker.url), clock, report=ReportSettings(discovery=False))
+
+        def all_tried() -> bool:
+            clock.turn(1.0)
+            return len(broker.versions) == 8
+
+        parts.step_until(all_tried)
+        parts.step_until(lambda: parts.delivery.figures.connected_since_ns is not None)
+        parts.link.drop()
+    assert broker.versions == [5, 4, 4, 5, 4, 4, 4, 5]
 
 
 def test_a_broker_that_refuses_the_only_protocol_allowed_is_named(wake: int) -> None:
