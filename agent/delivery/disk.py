@@ -31,6 +31,11 @@ class DiskTrouble:
         self._complaint.failing(self.text)
         self.retry_ns = self._clock.now_ns() + self._backoff.next_ns()
 
+    def hindered(self, why: str) -> None:
+        """Take note of what is wrong although it works; an empty string when nothing is."""
+        if self.retry_ns is None:
+            self.text = why
+
     def works(self) -> None:
         """Take note of a success."""
         if self.retry_ns is not None:

@@ -56,6 +56,7 @@ class Intake:
 
     def step(self, *, hurry: bool = False) -> None:
         """Take what was handed over, and store it if it is due. hurry: it is."""
+        self.disk.hindered(self._outbox.hindrance())
         now_ns = self._clock.now_ns()
         taken = self._hand_over.take()
         if taken and not self._waiting:

@@ -8,7 +8,7 @@ Rules for whoever edits this:
 - State in memory changes after the commit and never before: a failed transaction may be repeated.
 """
 
-import fcntl
+import contextlib
 import json
 import logging
 import os
@@ -21,18 +21,22 @@ from typing import Any, Literal, Self, TypeVar
 import msgspec
 
 from agent.clock import Clock
-from agent.delivery import quota, recovery, schema
-from agent.delivery.rows import COLUMNS, Row, insert, last_words, read
+from agent.delivery import quota, recovery, schema, wal
+from agent.delivery.complaint import Complaint
+from agent.delivery.lock import take_lock
+from agent.delivery.room import Room
+from agent.delivery.rows import Row, insert, last_words, number, read_standing, select
 from agent.delivery.schema import DamagedError
 from agent.errors import StorageError
 from agent.events.envelope import Stored
-from agent.events.types import Event, Gap, OutboxReset, PersonEnd, PersonNew, PersonUpdate
+from agent.events.types import Event, Gap, OutboxReset, PersonNew, PersonUpdate
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 APPEND_MAX = 500  # events in one transaction: about 200 kB, a second of a slow card
 _DELETE_ALONE = 256  # so many acknowledged rows are worth a commit of their own while a backlog drains
+_DELETE_MAX = 500  # at once: SQLite logs every page that a delete empties, for a whole backlog as much as the file has
 _MB = 1_000_000
 
 
@@ -66,7 +70,7 @@ class Outbox:
         NotPermittedError, one line each.
         """
         file = directory / "outbox.db"
-        lock = _take_lock(file)
+        lock = take_lock(file)
         with ExitStack() as undo:
             undo.callback(os.close, lock)
             outbox = cls(file, lock, clock=clock, new_id=new_id, boot_id=boot_id, quota_mb=quota_mb)
@@ -82,11 +86,11 @@ class Outbox:
         self._clock = clock
         self._new_id = new_id
         self.boot_id = boot_id
-        self._pages_max = int(quota_mb * _MB) // schema.PAGE_BYTES
+        self._room = Room(file, quota_pages=int(quota_mb * _MB) // schema.PAGE_BYTES)
+        self._losses = Complaint(log, "outbox.gap", clock)
         self.given_up = 0
         try:
-            self._db = schema.connect(file, pages_max=self._pages_max)
-            self.previous_stop = self._load()
+            self.previous_stop = self._start()
         except (sqlite3.Error, DamagedError, OSError) as error:
             self._begin_anew(error)
             self.previous_stop = "unclean"
@@ -154,27 +158,34 @@ class Outbox:
         self._guard(lambda: self._commit((), done=self._acked))  # what has arrived stays behind
         self._begin_anew(DamagedError(why))
 
+    def hindrance(self) -> str:
+        """Tell what somebody has to mend though events are still stored; an empty string when nothing is wrong."""
+        self._room.look(self._db)
+        return self._room.trouble
+
     def close(self, *, clean: bool) -> None:
         """Close the file. clean: leave the mark of an orderly stop, for `previous_stop` of the next open."""
         try:
             if clean:
                 self._guard(lambda: self._commit((), done=self._acked))
-                self._guard(lambda: self._write_state(running=False))
+                self._guard(lambda: self._write_state(running=False, log_bytes=0))
         finally:
-            self._db.close()
+            self._db.close()  # which removes the log, unless it cannot be emptied
+            if self._state.running:  # then a log that is missing speaks of a loss
+                with contextlib.suppress(OSError):
+                    wal.fill(self._file, self._state.log_bytes)
             os.close(self._lock)
 
     # What the public methods do, unguarded: each raises sqlite3.Error or DamagedError.
 
     def _append(self, events: Sequence[Event]) -> None:
-        while not quota.fits(self._db, rows := self._number(events), pages_max=self._pages_max):
-            loss = quota.oldest(self._db, after=self._acked)
+        while not quota.fits(self._db, rows := self._number(events), pages_max=self._room.pages_max):
+            loss = quota.oldest(self._db, after=self._acked, why=self._room.why)
             if loss is None:
                 break  # nothing is left to give up: SQLite's own bound has the last word
             self._commit(self._number([Event(at_ns=self._clock.now_ns(), data=loss.gap)]), done=loss.gap.last)
             self.backlog -= loss.count
-            self.given_up += loss.count
-            log.warning("outbox.gap first=%d last=%d events=%d", loss.gap.first, loss.gap.last, loss.count)
+            self._note_loss(loss.gap, loss.count)
         self._commit(rows, done=self._acked)
 
     def _append_loss(self, lost_by_type: Mapping[str, int]) -> None:
@@ -182,8 +193,11 @@ class Outbox:
         gap = Gap(first=self._last + 1, last=self._last + lost, by_type=dict(lost_by_type), why="disk")
         event = Event(at_ns=self._clock.now_ns(), data=gap)
         self._commit(self._number([event], after=gap.last), done=self._acked)
-        self.given_up += lost
-        log.warning("outbox.gap first=%d last=%d events=%d", gap.first, gap.last, lost)
+        self._note_loss(gap, lost)
+
+    def _note_loss(self, gap: Gap, count: int) -> None:
+        self.given_up += count
+        self._losses.failing(f"{gap.why}: {self.given_up} events given up, the last of them {gap.last}")
 
     def _acknowledge(self, stream: str, up_to: int) -> int:
         if stream != self.stream or not self._acked < up_to <= self._last:
@@ -198,28 +212,20 @@ class Outbox:
         return count
 
     def _number(self, events: Sequence[Event], *, after: int | None = None, stream: str | None = None) -> list[Row]:
-        """Make rows of events. An instant becomes wall time here, by its age, while the clock can be trusted."""
-        now_ns = self._clock.now_ns()
-        wall_ns = self._clock.wall_ns() if self._clock.trusted() else None
-        return [
-            Row(
-                stored=Stored(
-                    stream=stream or self.stream,
-                    sequence=sequence,
-                    type=event.type,
-                    person=event.person,
-                    boot_id=self.boot_id,
-                    at_ns=event.at_ns,
-                    at_wall_ns=None if wall_ns is None else wall_ns - (now_ns - event.at_ns),
-                    recorded_wall_ns=wall_ns,
-                    data=msgspec.json.encode(event.data),
-                )
-            )
-            for sequence, event in enumerate(events, (self._last if after is None else after) + 1)
-        ]
+        after = self._last if after is None else after
+        return number(events, stream=stream or self.stream, after=after, boot_id=self.boot_id, clock=self._clock)
 
     def _commit(self, rows: Sequence[Row], *, done: int) -> None:
-        """Store rows and delete everything up to `done` that is not needed any more, in one transaction."""
+        """Store rows and delete everything up to `done` that is not needed any more, in one transaction.
+
+        Where more than _DELETE_MAX acknowledged rows wait to be deleted, most of them go before, in others.
+        """
+        while self._deletable > _DELETE_MAX:
+            part = "SELECT sequence FROM events WHERE done = 0 ORDER BY sequence LIMIT 1 OFFSET ?"
+            self._transact((), done=self._db.execute(part, (_DELETE_MAX - 1,)).fetchone()[0])
+        self._transact(rows, done=done)
+
+    def _transact(self, rows: Sequence[Row], *, done: int) -> None:
         words = last_words([*self._open.values(), *(row.stored for row in rows)])
         keep = [word.sequence for word in words.values()]
         if not rows:
@@ -231,21 +237,17 @@ class Outbox:
                 self._db.execute(f"DELETE FROM events WHERE sequence <= ? AND sequence NOT IN {among}", values)
                 self._db.execute(f"UPDATE events SET done = 1 WHERE sequence <= ? AND sequence IN {among}", values)
             insert(self._db, rows)
-        self._acked, self._deletable, self._open = done, 0, words
+        self._deletable = 0 if done >= self._acked else self._deletable - _DELETE_MAX
+        self._acked, self._open = max(self._acked, done), words
         if rows:
             self._last = rows[-1].stored.sequence
             self.backlog += len(rows)
 
     def _select(self, after: int, limit: int) -> list[Stored]:
-        query = f"SELECT {COLUMNS} FROM events WHERE done = 0 AND sequence > ? ORDER BY sequence LIMIT ?"
-        rows = self._db.execute(query, (after, limit)).fetchall()  # a statement left open would keep the file locked
-        return [self._sound(values) for values in rows]
-
-    def _sound(self, values: tuple[Any, ...]) -> Stored:
-        row = read(values, self.stream)
-        if row is None:
-            raise DamagedError(f"event {values[0]} is not what was written")
-        return row.stored
+        rows = select(self._db, self.stream, after=after, limit=limit)
+        if None in rows:
+            raise DamagedError("an event is not what was written")
+        return [row.stored for row in rows if row is not None]
 
     def _write_state(self, **changes: Any) -> None:
         state = msgspec.structs.replace(self._state, **changes)
@@ -254,43 +256,63 @@ class Outbox:
 
     # Opening, and what is done about damage.
 
-    def _load(self) -> Literal["clean", "unclean", "none"]:
+    def _start(self) -> Literal["clean", "unclean", "none"]:
+        """Open the file, on a full disk with the help of the reserve; otherwise as `_load`."""
+        log_found = wal.inspect(self._file)
+        while True:
+            try:
+                self._db = schema.connect(self._file, pages_max=self._room.pages_max)
+                return self._load(log_found)
+            except (sqlite3.Error, OSError) as error:
+                if not schema.is_full(error) or not self._room.release():
+                    raise
+                self._close_db()
+
+    def _load(self, log_found: wal.Finding) -> Literal["clean", "unclean", "none"]:
         """Read where things stand, mark that we run, and tell how the run before ended.
 
         Raises sqlite3.Error, DamagedError, OSError or, for a file of a newer release, StorageError.
         """
-        state = schema.read_state(self._db, self._file)
+        schema.migrate(self._db, self._file)
+        state = schema.read_state(self._db)
         recovery.settle(self._file, is_new=state is None)
         if state is not None and state.running:
+            if doubt := log_found.doubt(state.log_bytes):
+                raise DamagedError(doubt)
             schema.check(self._db)
-        self._state = state or schema.State(stream=self._new_id(), session=0, running=True)
-        self._write_state(running=True)
-        first, self.backlog = self._db.execute("SELECT min(sequence), count(*) FROM events WHERE done = 0").fetchone()
-        self._last = self._db.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()[0]
-        self._acked = self._last if first is None else first - 1
+        self._state = state or schema.State(stream=self._new_id(), session=0, running=True, log_bytes=0)
+        wal.fill(self._file, schema.LOG_BYTES)
+        self._write_state(running=True, log_bytes=wal.size(self._file))
+        schema.checkpoint(self._db)  # in the file itself, where it outlives the log
+        standing = read_standing(self._db, self.stream)
+        if standing is None:
+            raise DamagedError("the last word on somebody present is not what was written")
+        self._last, self._acked, self.backlog = standing.last, standing.acked, standing.backlog
+        self._open = standing.open
         self._deletable = 0
-        self._open = {}
-        newest = "SELECT max(sequence), type FROM events WHERE person IS NOT NULL GROUP BY person ORDER BY 1"
-        for sequence, kind in self._db.execute(newest).fetchall():
-            if kind != PersonEnd.TYPE:
-                values = self._db.execute(f"SELECT {COLUMNS} FROM events WHERE sequence = ?", (sequence,)).fetchone()
-                stored = self._sound(values)
-                self._open[str(stored.person)] = stored
-        schema.grow_log(self._db, pages_max=self._pages_max)
+        self._room.settle(self._db)
         if state is None:
             return "none"
         return "unclean" if state.running else "clean"
 
     def _guard(self, action: Callable[[], T]) -> T:
-        """Run an action on the file; after damage, on the new file."""
+        """Run an action on the file; on a full disk once more with the reserve, after damage on the new file."""
         try:
-            return action()
+            return self._noted(action)
         except (sqlite3.Error, DamagedError) as error:
-            self._begin_anew(error)
+            if not (schema.is_full(error) and self._room.is_made(self._db)):
+                self._begin_anew(error)
         try:
-            return action()
+            return self._noted(action)
         except (sqlite3.Error, DamagedError) as error:
             raise schema.broken(error, self._file) from error
+
+    def _noted(self, action: Callable[[], T]) -> T:
+        """Run an action, and keep account of a log that it has made longer: a shorter one is a damaged one."""
+        result = action()
+        with contextlib.suppress(sqlite3.Error, OSError):  # the action is done; this is tried again after the next
+            self._state = schema.note_log(self._db, self._file, self._state)
+        return result
 
     def _begin_anew(self, error: sqlite3.Error | DamagedError | OSError) -> None:
         """Set a damaged file aside and go on in a new one, which begins with what could be saved.
@@ -300,8 +322,7 @@ class Outbox:
         verdict = schema.judge(error, self._file)
         if not isinstance(verdict, DamagedError):
             raise verdict from error
-        if hasattr(self, "_db"):  # it is not when the file would not even open
-            self._db.close()
+        self._close_db()
         stream = self._new_id()
         try:
             self._db, reset = recovery.rescue(
@@ -309,9 +330,9 @@ class Outbox:
                 stream=stream,
                 why=str(verdict),
                 row_of=lambda reset: self._first_row(stream, reset),
-                pages_max=self._pages_max,
+                pages_max=self._room.pages_max,
             )
-            self._load()
+            self._load(wal.Finding(size=0))
         except (sqlite3.Error, DamagedError, OSError) as again:
             raise schema.broken(again, self._file) from again
         log.error("outbox.reset why=%r old_stream=%s saved=%d", str(verdict), reset.old_stream, reset.saved)
@@ -319,23 +340,6 @@ class Outbox:
     def _first_row(self, stream: str, reset: OutboxReset) -> Row:
         return self._number([Event(at_ns=self._clock.now_ns(), data=reset)], after=0, stream=stream)[0]
 
-
-def _take_lock(file: Path) -> int:
-    """Make the directory, and let no second process in. Raises StorageError or NotPermittedError."""
-    lock = file.with_name("outbox.lock")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    except OSError as error:
-        raise schema.judge_os(error, file.parent) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if file.exists() and not os.access(file, os.R_OK | os.W_OK):
-            raise PermissionError
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise schema.in_use(file) from error
-    except OSError as error:
-        os.close(descriptor)
-        raise schema.judge_os(error, file) from error
-    return descriptor
+    def _close_db(self) -> None:
+        if hasattr(self, "_db"):  # it is not when the file would not even open
+            self._db.close()

@@ -3,6 +3,7 @@
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
@@ -12,9 +13,9 @@ from agent.events.types import Gap
 
 _ROW_EXTRA_BYTES = 120  # the columns beside the data, with SQLite's own of a row and of a page
 _SPARE_PAGES = 8  # a split of a leaf and of its parents, and the gap's own row
-_GIVE_UP_MIN = (
-    64  # at least so many at once, and 1 % of what waits: a gap for each lost event would fill the file itself
-)
+# So many at once, and 1 % of what waits: a gap for each lost event would fill the file itself. No more, or the log
+# would need more room than a full disk has.
+_GIVE_UP_MIN, _GIVE_UP_MAX = 64, 500
 
 
 class Loss(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,13 +31,13 @@ def fits(db: sqlite3.Connection, rows: Sequence[Row], *, pages_max: int) -> bool
     return used_pages(db) + needed_bytes // PAGE_BYTES + _SPARE_PAGES <= pages_max
 
 
-def oldest(db: sqlite3.Connection, *, after: int) -> Loss | None:
+def oldest(db: sqlite3.Connection, *, after: int, why: Literal["quota", "disk"]) -> Loss | None:
     """Choose the next events to give up among those that wait after a sequence; None when there are none."""
     waiting = "FROM events WHERE done = 0 AND sequence > ?"
     (count,) = db.execute(f"SELECT count(*) {waiting}", (after,)).fetchone()
     if count == 0:
         return None
-    give_up = min(count, max(_GIVE_UP_MIN, count // 100))
+    give_up = min(count, max(_GIVE_UP_MIN, count // 100), _GIVE_UP_MAX)
     first, last = db.execute(
         f"SELECT min(sequence), max(sequence) FROM (SELECT sequence {waiting} ORDER BY sequence LIMIT ?)",
         (after, give_up),
@@ -48,4 +49,4 @@ def oldest(db: sqlite3.Connection, *, after: int) -> Loss | None:
         earlier = msgspec.json.decode(data, type=Gap)
         first = min(first, earlier.first)
         by_type.update(earlier.by_type)
-    return Loss(count=give_up, gap=Gap(first=first, last=last, by_type=dict(by_type), why="quota"))
+    return Loss(count=give_up, gap=Gap(first=first, last=last, by_type=dict(by_type), why=why))

@@ -15,6 +15,7 @@ import msgspec
 
 from agent.delivery import schema
 from agent.delivery.rows import COLUMNS, Row, insert, read
+from agent.delivery.wal import log_of
 from agent.events.types import TYPES, Event, Gap, LabelCounts, OutboxReset, PersonEnd, PersonNew, PersonUpdate
 
 _ROWS_AFTER = f"SELECT {COLUMNS} FROM events WHERE sequence > ? ORDER BY sequence"
@@ -56,9 +57,9 @@ def settle(file: Path, *, is_new: bool) -> None:
     old = _rescue_name(file)
     if old.exists() and not is_new:  # all was saved, since it is saved in one transaction
         kept = file.with_name("outbox.damaged.db")
-        _log_of(kept).unlink(missing_ok=True)  # or it would be taken for the log of the file that comes now
+        log_of(kept).unlink(missing_ok=True)  # or it would be taken for the log of the file that comes now
         _move(old, kept)
-    elif old.exists() or _log_of(old).exists():
+    elif old.exists() or log_of(old).exists():
         raise schema.DamagedError("a rescue was interrupted")
 
 
@@ -83,7 +84,8 @@ def rescue(
                 saved += not row.done
             reset = OutboxReset(old_stream=old.stream, saved=saved, last_sequence=old.last_sequence, why=why[:120])
             insert(db, [row_of(reset)])
-            schema.write_state(db, schema.State(stream=stream, session=old.session, running=True))
+            schema.write_state(db, schema.State(stream=stream, session=old.session, running=True, log_bytes=0))
+        schema.checkpoint(db, cut=True)  # the log has become as long as the file
         schema.bound(db, pages_max=pages_max)
     except sqlite3.Error:
         db.close()
@@ -155,16 +157,12 @@ def _rescue_name(file: Path) -> Path:
     return file.with_name("outbox.rescue.db")
 
 
-def _log_of(file: Path) -> Path:
-    return file.with_name(file.name + "-wal")
-
-
 def _move(old: Path, new: Path) -> None:
-    if _log_of(old).exists():  # first, since a file without its log looks whole
-        _log_of(old).rename(_log_of(new))
+    if log_of(old).exists():  # first, since a file without its log looks whole
+        log_of(old).rename(log_of(new))
     old.rename(new)
 
 
 def _remove(file: Path) -> None:
     file.unlink(missing_ok=True)
-    _log_of(file).unlink(missing_ok=True)
+    log_of(file).unlink(missing_ok=True)

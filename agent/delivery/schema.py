@@ -6,21 +6,21 @@ counters: five). Nothing but the newest acknowledged row says where the sequence
 """
 
 import contextlib
+import errno
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
+from agent.delivery import wal
 from agent.errors import MaskwatchError, NotPermittedError, StorageError
 
-VERSION = 1
+VERSION = 2
 PAGE_BYTES = 4096  # a block of the card: smaller pages make more frames, and a commit is rounded up to blocks anyway
 
-# After so many pages the log is begun again from its start: its length, once reached, does not change any more, and
-# ext4 writes its journal only for a sync after which a length is another one (measured: 32 kB an event, then 8 kB).
-_LOG_PAGES = 32
-_LOG_BYTES_MAX = 1_000_000  # after a large transaction the log is cut back to this
+_LOG_PAGES = 32  # after so many the log is begun again from its start
+LOG_BYTES = wal.HEADER_BYTES + 2 * _LOG_PAGES * wal.FRAME_BYTES  # its length from the start on; most commits fit
 
 _TABLES = """
 CREATE TABLE events (
@@ -39,9 +39,13 @@ CREATE TABLE state (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     stream TEXT NOT NULL,
     session INTEGER NOT NULL,
-    running INTEGER NOT NULL
+    running INTEGER NOT NULL,
+    log_bytes INTEGER NOT NULL
 );
 """
+
+_MIGRATIONS = {1: "ALTER TABLE state ADD COLUMN log_bytes INTEGER NOT NULL DEFAULT 0"}
+"""By version, what makes the next one of it."""
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 """The last one: a table or column is not there, since our own SQL is tested."""
@@ -52,11 +56,15 @@ class DamagedError(Exception):
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """What the file says about itself. running: somebody has it open, or had and did not close it in order."""
+    """What the file says about itself. running: somebody has it open, or had and did not close it in order.
+
+    log_bytes: the length of its log at least, while it is running.
+    """
 
     stream: str
     session: int
     running: bool
+    log_bytes: int
 
 
 def connect(file: Path, *, pages_max: int) -> sqlite3.Connection:
@@ -72,7 +80,6 @@ def connect(file: Path, *, pages_max: int) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
-        db.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES_MAX}")
         if db.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,):
             db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
         bound(db, pages_max=pages_max)
@@ -87,13 +94,9 @@ def bound(db: sqlite3.Connection, *, pages_max: int) -> None:
     db.execute(f"PRAGMA max_page_count = {pages_max}")
 
 
-def grow_log(db: sqlite3.Connection, *, pages_max: int) -> None:
-    """Bring the log to its length at once, at the start, where there is room for it."""
-    if used_pages(db) + 2 * _LOG_PAGES > pages_max:
-        return
-    db.execute("CREATE TABLE IF NOT EXISTS ballast (zeros BLOB)")
-    db.execute("INSERT INTO ballast VALUES (zeroblob(?))", (_LOG_PAGES * PAGE_BYTES,))
-    db.execute("DROP TABLE ballast")
+def checkpoint(db: sqlite3.Connection, *, cut: bool = False) -> None:
+    """Bring what is in the log into the file. cut: and leave the log empty, which otherwise keeps its length."""
+    db.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if cut else 'PASSIVE'})")
 
 
 @contextlib.contextmanager
@@ -112,31 +115,54 @@ def _roll_back(db: sqlite3.Connection) -> None:
         db.execute("ROLLBACK")
 
 
-def read_state(db: sqlite3.Connection, file: Path) -> State | None:
-    """Read what the file says about itself; None when it is new.
+def migrate(db: sqlite3.Connection, file: Path) -> None:
+    """Bring a file of an earlier release up to date, each step in a transaction.
 
     Raises DamagedError, or StorageError for a file of a newer release.
     """
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version > VERSION:
-        raise StorageError(
-            f"made by a newer maskwatch (schema {version}, this one knows {VERSION})",
-            where=str(file),
-            remedy="update maskwatch, or name another outbox.directory",
-        )
-    if version != VERSION:
-        raise DamagedError(f"schema {version} is none of ours")
-    match db.execute("SELECT stream, session, running FROM state").fetchone():
+    while (version := db.execute("PRAGMA user_version").fetchone()[0]) != VERSION:
+        if version > VERSION:
+            raise StorageError(
+                f"made by a newer maskwatch (schema {version}, this one knows {VERSION})",
+                where=str(file),
+                remedy="update maskwatch, or name another outbox.directory",
+            )
+        if version not in _MIGRATIONS:
+            raise DamagedError(f"schema {version} is none of ours")
+        with transaction(db):
+            db.execute(_MIGRATIONS[version])
+            db.execute(f"PRAGMA user_version = {version + 1}")
+
+
+def read_state(db: sqlite3.Connection) -> State | None:
+    """Read what the file says about itself; None when it is new. Raises DamagedError."""
+    match db.execute("SELECT stream, session, running, log_bytes FROM state").fetchone():
         case None:
             return None
-        case (str(stream), int(session), int(running)):
-            return State(stream=stream, session=session, running=bool(running))
+        case (str(stream), int(session), int(running), int(log_bytes)):
+            return State(stream=stream, session=session, running=bool(running), log_bytes=log_bytes)
         case other:
             raise DamagedError(f"state {other!r} is not what was written")
 
 
 def write_state(db: sqlite3.Connection, state: State) -> None:
-    db.execute("INSERT OR REPLACE INTO state VALUES (1, ?, ?, ?)", (state.stream, state.session, state.running))
+    values = (state.stream, state.session, state.running, state.log_bytes)
+    db.execute("INSERT OR REPLACE INTO state VALUES (1, ?, ?, ?, ?)", values)
+
+
+def note_log(db: sqlite3.Connection, file: Path, state: State) -> State:
+    """Write down the length of a log that has become longer, where it outlives the log; gives the state as it is then.
+
+    Raises sqlite3.Error or OSError.
+    """
+    log_bytes = wal.size(file)
+    if log_bytes <= state.log_bytes:
+        return state
+    noted = msgspec.structs.replace(state, log_bytes=log_bytes)
+    checkpoint(db)  # so that the next commit does not make the log longer still
+    write_state(db, noted)
+    checkpoint(db)
+    return noted
 
 
 def check(db: sqlite3.Connection) -> None:
@@ -148,9 +174,21 @@ def check(db: sqlite3.Connection) -> None:
 
 def used_pages(db: sqlite3.Connection) -> int:
     """Give the pages that hold something, of the file as the transaction sees it."""
-    count: int = db.execute("PRAGMA page_count").fetchone()[0]
     free: int = db.execute("PRAGMA freelist_count").fetchone()[0]
-    return count - free
+    return all_pages(db) - free
+
+
+def all_pages(db: sqlite3.Connection) -> int:
+    """Give the file's length in pages, as the transaction sees it."""
+    count: int = db.execute("PRAGMA page_count").fetchone()[0]
+    return count
+
+
+def is_full(error: Exception) -> bool:
+    """Tell whether a failure says that the disk is full, or a file at its bound."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOSPC
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
 
 
 def judge(error: sqlite3.Error | DamagedError | OSError, file: Path) -> MaskwatchError | DamagedError:

@@ -65,8 +65,30 @@ def test_damage_is_told_from_a_disk_that_fails_unless_it_comes_again_at_once(
     assert "damaged again at once" in str(again)
 
 
+def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    file = tmp_path / "outbox.db"
+    with closing(sqlite3.connect(file, isolation_level=None)) as db:
+        db.execute("PRAGMA user_version = 1")
+        db.execute(
+            "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), stream TEXT, session INTEGER, running)"
+        )
+        db.execute("INSERT INTO state VALUES (1, '5eed', 7, 1)")
+    with closing(schema.connect(file, pages_max=1000)) as db:
+        schema.migrate(db, FILE)
+        assert db.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
+        assert schema.read_state(db) == schema.State(stream="5eed", session=7, running=True, log_bytes=0)
+        schema.migrate(db, FILE)  # nothing more to do
+        schema.write_state(db, schema.State(stream="5eed", session=8, running=True, log_bytes=9))
+        assert schema.read_state(db) == schema.State(stream="5eed", session=8, running=True, log_bytes=9)
+
+
+def migrate_and_read(db: sqlite3.Connection) -> None:
+    schema.migrate(db, FILE)
+    schema.read_state(db)
+
+
 def write_and_fail(db: sqlite3.Connection) -> None:
-    schema.write_state(db, schema.State(stream="a", session=1, running=True))
+    schema.write_state(db, schema.State(stream="a", session=1, running=True, log_bytes=7))
     raise RuntimeError
 
 
@@ -74,19 +96,19 @@ def test_a_transaction_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     with closing(schema.connect(tmp_path / "outbox.db", pages_max=1000)) as db:
         with pytest.raises(RuntimeError), schema.transaction(db):
             write_and_fail(db)
-        assert schema.read_state(db, FILE) is None
+        assert schema.read_state(db) is None
         with schema.transaction(db):
-            schema.write_state(db, schema.State(stream="a", session=1, running=True))
-        assert schema.read_state(db, FILE) == schema.State(stream="a", session=1, running=True)
+            schema.write_state(db, schema.State(stream="a", session=1, running=True, log_bytes=7))
+        assert schema.read_state(db) == schema.State(stream="a", session=1, running=True, log_bytes=7)
 
 
 @pytest.mark.parametrize("statement", ["PRAGMA user_version = 0", "UPDATE state SET session = 'x'"])
 def test_a_file_that_is_none_of_ours_is_damaged(tmp_path: Path, statement: str) -> None:
     with closing(schema.connect(tmp_path / "outbox.db", pages_max=1000)) as db:
-        schema.write_state(db, schema.State(stream="a", session=1, running=True))
+        schema.write_state(db, schema.State(stream="a", session=1, running=True, log_bytes=7))
         db.execute(statement)
         with pytest.raises(DamagedError):
-            schema.read_state(db, FILE)
+            migrate_and_read(db)
 
 
 def test_every_commit_is_on_the_disk_before_it_returns(tmp_path: Path) -> None:
