@@ -21,6 +21,7 @@ from agent.events.types import TYPES, Event, Gap, LabelCounts, OutboxReset, Pers
 _ROWS_AFTER = f"SELECT {COLUMNS} FROM events WHERE sequence > ? ORDER BY sequence"
 _HOP_MAX = 8  # rows; a page holds a dozen or more
 _BLIND_SEQUENCES = 10_000  # to hop through when not even the newest sequence can be read
+_TOLD_MAX = 1000  # rows before the first sequence: last words that an earlier rescue has carried over
 _NO_BOUND = 2**31  # pages; what was saved is brought under the quota by the next append, with a gap
 
 
@@ -77,11 +78,15 @@ def rescue(
     db = schema.connect(file, pages_max=_NO_BOUND)
     try:
         with contextlib.closing(Salvage(_rescue_name(file))) as old, schema.transaction(db):
-            saved = 0
-            for sequence, row in enumerate(old.rows(), start=2):
-                stored = msgspec.structs.replace(row.stored, stream=stream, sequence=sequence)
-                insert(db, [Row(stored=stored, done=row.done)])
-                saved += not row.done
+            saved, told = 0, []
+            for row in old.rows():
+                if row.done:
+                    told.append(row)
+                    continue
+                saved += 1
+                insert(db, [_renamed(row, stream, 1 + saved)])
+            # What is kept of persons who are present will never be sent: in the stream it would be a hole.
+            insert(db, [_renamed(row, stream, place - len(told)) for place, row in enumerate(told, start=1)])
             reset = OutboxReset(old_stream=old.stream, saved=saved, last_sequence=old.last_sequence, why=why[:120])
             insert(db, [row_of(reset)])
             schema.write_state(db, schema.State(stream=stream, session=old.session, running=True, log_bytes=0))
@@ -91,6 +96,10 @@ def rescue(
         db.close()
         raise
     return db, reset
+
+
+def _renamed(row: Row, stream: str, sequence: int) -> Row:
+    return Row(stored=msgspec.structs.replace(row.stored, stream=stream, sequence=sequence), done=row.done)
 
 
 class Salvage:
@@ -111,7 +120,7 @@ class Salvage:
         """
         newest = self._first("SELECT max(sequence) FROM events")
         end = newest[0] if newest is not None and isinstance(newest[0], int) else _BLIND_SEQUENCES
-        after, hop = 0, 1
+        after, hop = -_TOLD_MAX, 1
         while after <= end:
             try:
                 for values in self._db.execute(_ROWS_AFTER, (after,)):
