@@ -15,6 +15,7 @@ from agent.errors import ConfigError, MaskwatchError, UsageError
 from agent.settings import MqttSettings
 from tools.fleet.collector.broker import Broker
 from tools.fleet.collector.collector import Collector
+from tools.fleet.collector.fleet import Fleet, Roll
 from tools.fleet.collector.metrics import Metrics
 from tools.fleet.collector.sqlite import SqliteStore
 from tools.fleet.collector.store import Store
@@ -42,12 +43,19 @@ def _run(args: argparse.Namespace, make: Callable[..., Collector]) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    broker = Broker(_mqtt(args), client_id=args.instance, session_s=args.session)
-    metrics = Metrics()
+    mqtt, clock, metrics = _mqtt(args), SystemClock(), Metrics()
+
+    def dial(name: str) -> Broker:
+        return Broker(mqtt, client_id=name, session_s=args.session)
+
+    broker = dial(args.instance)
     if args.metrics:
         metrics.serve(*_address(args.metrics))
     store = open_store(args.store)
-    collector = make(broker=broker, store=store, clock=SystemClock(), rng=random.Random(), metrics=metrics)
+    fleet = None
+    if isinstance(store, Roll):
+        fleet = Fleet(name=args.instance, roll=store, dial=dial, clock=clock)
+    collector = make(broker=broker, store=store, fleet=fleet, clock=clock, rng=random.Random(), metrics=metrics)
     said = False
     while not stopping:
         collector.step()

@@ -38,6 +38,7 @@ _CONNECT_TIMEOUT_S = 5.0
 _VERDICT_S = 0.5  # for the broker's opinion of our certificate
 _ANSWER_S = 10.0  # for CONNACK and SUBACK
 _UNSUPPORTED_VERSION = 132
+_TAKEN_OVER = 142
 _FAILURE = 128  # reason codes from here on are failures
 
 
@@ -77,10 +78,12 @@ class Broker:
         self._granted: list[int] | None = None
         self._why: Refused | None = None
         self._version = MQTTProtocolVersion.MQTTv5
-        self._connack: tuple[ReasonCode, Any] | None = None
+        self._connack: tuple[ReasonCode, bool, Any] | None = None
         self.shares = False
         """Whether this broker divides a subscription among its subscribers ($share)."""
         self.version = ""
+        self.had_session = False
+        """Whether the broker has kept our session since the last connection."""
 
     @property
     def is_up(self) -> bool:
@@ -110,6 +113,18 @@ class Broker:
             what = f"the broker does not let us read {refused[0]}; mend its access list"
             raise Unreached(self._speaker.say(Trouble.NOT_AUTHORISED, what))
 
+    def unsubscribe(self, topics: Sequence[str]) -> None:
+        """Ask for topics no more; what the session holds of them still comes."""
+        if self._client is not None:
+            self._client.unsubscribe(list(topics))
+
+    def keeps(self, within_s: float) -> bool:
+        """Tell whether the connection is still there after so long; what comes meanwhile is for the next `wait`."""
+        end = time.monotonic() + within_s
+        while self._client is not None and (left_s := end - time.monotonic()) > 0:
+            self._serve(left_s)
+        return self._client is not None
+
     def wait(self, timeout_s: float) -> list[Received]:
         """Wait until messages have come or the time is over. Raises Unreached when the connection is lost."""
         if not self._received:
@@ -137,11 +152,15 @@ class Broker:
         if client is not None:
             _hang_up(client)
 
-    def close(self) -> None:
-        """Disconnect in order; the session stays."""
+    def close(self, *, forget: bool = False) -> None:
+        """Disconnect in order. forget: the broker may end the session (MQTT 5; 3.1.1 keeps it until it expires)."""
         client, self._client = self._client, None
         if client is not None:
-            client.disconnect()
+            properties = None
+            if forget and self.version == "5":
+                properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
+                properties.SessionExpiryInterval = 0
+            client.disconnect(properties=properties)
             while client.want_write() and client.socket() is not None:
                 client.loop_write()
             _hang_up(client)
@@ -162,7 +181,7 @@ class Broker:
             self._client = None
             raise Unreached(self._speaker.of_error(error)) from error
         try:
-            reason, properties = self._await(lambda: self._connack)
+            reason, self.had_session, properties = self._await(lambda: self._connack)
         except Unreached as error:
             if ear.error is not None and not isinstance(ear.error, ConnectionError):
                 raise Unreached(self._speaker.of_error(ear.error)) from error
@@ -249,14 +268,17 @@ class Broker:
             waited_ms = 0.0
         client.loop_misc()
 
-    def _on_connect(self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, properties: Any) -> None:
-        self._connack = (reason, properties)
+    def _on_connect(self, _client: paho.Client, _data: Any, flags: Any, reason: ReasonCode, properties: Any) -> None:
+        self._connack = (reason, bool(flags.session_present), properties)
 
     def _on_disconnect(
         self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any
     ) -> None:
         if client is self._client:
-            if self._connack is not None:
+            if reason.value == _TAKEN_OVER:
+                what = "another client connected with our id {client_id!r}; give each instance its own --instance"
+                self._why = self._speaker.say(Trouble.TAKEN_OVER, what)
+            elif self._connack is not None:
                 self._why = self._speaker.of_disconnect(reason.value, str(reason))
             self.drop()
 

@@ -8,7 +8,8 @@ import itertools
 import logging
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -18,6 +19,7 @@ from agent.delivery.complaint import Complaint
 from agent.errors import MaskwatchError
 from agent.events.state import Ack
 from tools.fleet.collector.broker import Broker, Receipt, Received, Unreached
+from tools.fleet.collector.fleet import EVENTS, SHARED, STATUS, Fleet
 from tools.fleet.collector.messages import Event, Message, Rejected, read
 from tools.fleet.collector.metrics import Metrics
 from tools.fleet.collector.store import Committed, Mark, Store, StreamKey
@@ -28,22 +30,37 @@ _LULL_S = 0.002  # a batch ends when nothing more comes: a broker whose window i
 _IDLE_NS = NS_PER_S // 2
 _ACKS_EVERY_NS = 100 * NS_PER_MS  # a device's mark is said ten times a second at most
 
+_QUIET_NS = 100 * NS_PER_MS  # without a word: the broker has nothing for us
+_FIGURES_EVERY_NS = 15 * NS_PER_S
+
 log = logging.getLogger(__name__)
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """What is committed together, and what the broker is answered for it."""
+    """What is committed together, and what the broker that sent it is answered."""
 
     messages: Sequence[Message]
     receipts: Sequence[Receipt]
+    broker: Broker
 
 
 class Collector:
     """One instance, driven by `step`, which never raises for what a broker, a network or a database does."""
 
-    def __init__(self, *, broker: Broker, store: Store, clock: Clock, rng: random.Random, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        *,
+        broker: Broker,
+        store: Store,
+        fleet: Fleet | None,
+        clock: Clock,
+        rng: random.Random,
+        metrics: Metrics,
+    ) -> None:
+        """fleet: our place among several instances; None where there can be only one."""
         self.broker = broker
         self.store = store
+        self.fleet = fleet
         self.metrics = metrics
         self._clock = clock
         self._inbox: deque[Received] = deque()
@@ -57,21 +74,27 @@ class Collector:
         self._retries = Backoff(rng, shortest_s=0.1, first_s=0.2, longest_s=5.0)
         self._connect_ns = 0  # not before
         self._commit_ns = 0  # not before
+        self._figures_ns = 0
+        self._divides = False  # whether we leave devices to other instances
         self.was_ready = False
         """Whether it has been let in by the broker at least once."""
 
     def step(self) -> None:
         """Listen for what comes, commit a batch, answer; half a second at most when there is nothing to do."""
         self._listen()
+        if self.fleet is not None and self.broker.is_up:
+            self.fleet.beat(self.broker, self._settle)
         if self._inbox and self._clock.now_ns() >= self._commit_ns:
             self._work()
-        if self._marks and self._clock.now_ns() >= self._said_ns + _ACKS_EVERY_NS:
+        if self._marks and self.broker.is_up and self._clock.now_ns() >= self._said_ns + _ACKS_EVERY_NS:
             self._say()
+        if self.metrics.is_served and self._clock.now_ns() >= self._figures_ns:
+            self._look()
 
     def settle(self, batch: Batch) -> Committed:
         """Commit, then let the broker forget. Raises MaskwatchError when the store fails; nothing is answered then."""
         committed = self.store.commit(batch.messages, now_ms=self._clock.wall_ns() // NS_PER_MS)
-        self.broker.acknowledge(batch.receipts)
+        batch.broker.acknowledge(batch.receipts)
         return committed
 
     def close(self) -> None:
@@ -104,6 +127,8 @@ class Collector:
             self._inbox.extend(self.broker.wait(self._timeout_s(now_ns, now_ns)))
             return
         self._inbox.extend(self.broker.wait(self._timeout_s(now_ns, now_ns + _IDLE_NS)))
+        if not self._inbox and self.fleet is not None and self._clock.now_ns() - now_ns >= _QUIET_NS:
+            self.fleet.division.quiet()
         end_ns = self._clock.now_ns() + _GATHER_NS
         while self._inbox and len(self._inbox) < BATCH_MAX and self._clock.now_ns() < end_ns:
             more = self.broker.wait(_LULL_S)
@@ -115,14 +140,14 @@ class Collector:
         """Give the seconds until `due_ns`, or until something else is due."""
         if self._inbox:
             due_ns = self._commit_ns
-        if self._marks:
+        if self._marks and self.broker.is_up:
             due_ns = min(due_ns, self._said_ns + _ACKS_EVERY_NS)
         return min(max(0, due_ns - now_ns), _IDLE_NS) / NS_PER_S
 
     def _connect(self) -> None:
         try:
             self.broker.connect()
-            self.broker.subscribe(["maskwatch/+/+/events", "maskwatch/+/+/status"])
+            self._subscribe()
         except Unreached as error:
             self._lost(error)
             return
@@ -131,6 +156,13 @@ class Collector:
         self.metrics.connected.set(1)
         self.was_ready = True
         log.info("broker.connected version=%s", self.broker.version)
+
+    def _subscribe(self) -> None:
+        self._divides = self.fleet is not None and not self.broker.shares
+        mine, other = (SHARED, EVENTS) if self.fleet is not None and self.broker.shares else (EVENTS, SHARED)
+        if self.broker.had_session and self.broker.shares:
+            self.broker.unsubscribe([other])  # of a time with another kind of store
+        self.broker.subscribe([mine, STATUS])
 
     def _lost(self, error: Unreached) -> None:
         self.broker.drop()
@@ -143,11 +175,8 @@ class Collector:
     def _work(self) -> bool:
         """Settle a batch; False when the store fails, and the batch stays for another try."""
         received = list(itertools.islice(self._inbox, BATCH_MAX))
-        messages = [message for one in received if (message := read(one.topic, one.payload)) is not None]
-        receipts = [one.receipt for one in received if one.receipt is not None]
-        start_ns = self._clock.now_ns()
         try:
-            committed = self.settle(Batch(messages=messages, receipts=receipts))
+            self._settle(received, self.broker, self._is_ours)
         except MaskwatchError as error:
             self.metrics.store_failures.inc()
             self._failing.failing(str(error))
@@ -157,9 +186,26 @@ class Collector:
             self._inbox.popleft()
         self._failing.over()
         self._retries.reset()
+        return True
+
+    def _settle(
+        self, received: Sequence[Received], broker: Broker, wanted: Callable[[Received], bool] = lambda _: True
+    ) -> None:
+        """Settle messages of a connection; what is not wanted is only answered. Raises MaskwatchError."""
+        messages = [found for one in received if wanted(one) and (found := read(one.topic, one.payload)) is not None]
+        receipts = [one.receipt for one in received if one.receipt is not None]
+        start_ns = self._clock.now_ns()
+        committed = self.settle(Batch(messages=messages, receipts=receipts, broker=broker))
         self._count(messages, committed, (self._clock.now_ns() - start_ns) / NS_PER_S)
         self._marks.update({(mark.device, mark.stream): mark for mark in committed.marks})
-        return True
+
+    def _is_ours(self, received: Received) -> bool:
+        if not self._divides or self.fleet is None:
+            return True
+        _, _, device, *_ = [*received.topic.split("/"), "", "", ""]
+        ours = self.fleet.division.is_ours(device)
+        self.metrics.foreign.inc(not ours)
+        return ours
 
     def _say(self) -> None:
         """Tell devices how far their streams are here."""
@@ -168,6 +214,11 @@ class Collector:
             self.broker.publish(f"maskwatch/{mark.site}/{mark.device}/ack", payload)
         self._marks.clear()
         self._said_ns = self._clock.now_ns()
+
+    def _look(self) -> None:
+        self._figures_ns = self._clock.now_ns() + _FIGURES_EVERY_NS
+        with suppress(MaskwatchError):  # the next commit says it
+            self.metrics.show(self.store.figures())
 
     def _count(self, messages: Sequence[Message], committed: Committed, took_s: float) -> None:
         now_ms = self._clock.wall_ns() / NS_PER_MS

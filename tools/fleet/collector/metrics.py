@@ -16,6 +16,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.is_served = False
         self.stored = self._counter("events_stored", "Events committed to the database")
         self.duplicates = self._counter("duplicates", "Events that were there already, and told the same")
         self.conflicts = self._counter("conflicts", "Events that contradict what is stored under their key")
@@ -43,6 +44,7 @@ class Metrics:
         """Answer `GET /metrics` on a thread. Raises UnavailableError when the address cannot be had."""
         try:
             start_http_server(port, host, registry=self.registry)
+            self.is_served = True
         except OSError as error:
             raise UnavailableError(
                 error.strerror or str(error), where=f"{host}:{port}", remedy="name a free address in --metrics"

@@ -93,6 +93,7 @@ CREATE TABLE rejected (
 );
 CREATE TABLE instances (
     name text PRIMARY KEY,
+    heir text,
     seen timestamptz NOT NULL
 );
 """
@@ -170,6 +171,16 @@ _CONFLICTS = """
 INSERT INTO conflicts (device, stream, sequence, payload, received_ms)
 SELECT *, %s::bigint FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::text[])
 """
+_ATTEND = """
+INSERT INTO instances (name, seen) VALUES (%s, clock_timestamp())
+ON CONFLICT (name) DO UPDATE SET heir = NULL, seen = excluded.seen
+"""
+_LIVE = "SELECT name FROM instances WHERE heir IS NULL AND seen > clock_timestamp() - make_interval(secs => %s)"
+_CLAIM = """
+UPDATE instances SET heir = %s, seen = clock_timestamp() WHERE name = (
+    SELECT name FROM instances WHERE seen < clock_timestamp() - make_interval(secs => %s) LIMIT 1 FOR UPDATE SKIP LOCKED
+) RETURNING name
+"""
 _REJECTED = """
 INSERT INTO rejected (topic, why, payload, received_ms)
 SELECT *, %s::bigint FROM unnest(%s::text[], %s::text[], %s::bytea[])
@@ -201,6 +212,19 @@ class PostgresStore(Store):
     def close(self) -> None:
         if self._db is not None:
             self._db.close()
+
+    def attend(self, name: str, lease_s: float) -> set[str]:
+        with self._judged():
+            self._do(_ATTEND, name)
+            return {row[0] for row in self._all(_LIVE, lease_s)}
+
+    def claim(self, name: str, lease_s: float) -> str | None:
+        with self._judged():
+            return next((row[0] for row in self._all(_CLAIM, name, lease_s)), None)
+
+    def strike(self, name: str) -> None:
+        with self._judged():
+            self._do("DELETE FROM instances WHERE name = %s", name)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

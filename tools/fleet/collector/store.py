@@ -94,6 +94,8 @@ class Store(ABC):
 
     def commit(self, messages: Sequence[Message], *, now_ms: int) -> Committed:
         """Store a batch, durably. When it raises, nothing of it may count as stored; it can be repeated."""
+        if not messages:
+            return Committed()
         events = [message for message in messages if isinstance(message, Event)]
         births = [message for message in messages if isinstance(message, Birth)]
         rejected = [message for message in messages if isinstance(message, Rejected)]

@@ -1,0 +1,137 @@
+"""Several instances on one database: who is there, whose part a device is, and what becomes of one that dies.
+
+Each instance renews a row every BEAT_S. One whose row is older than LEASE_S is dead for the others: one of them
+inherits its session at the broker, in which the messages lie that the dead one would have got. So nothing waits for
+its return, and nothing is left behind even by devices that forget an event once the broker has it.
+
+Where the broker shares a subscription among us it divides the messages, and this is all. Where it does not, each of
+us gets everything and stores the devices that are its part, by the highest hash of device and instance: when one comes
+or goes, only its own devices move. What is another's part is left to it without a look at the database, which is safe
+by the order of things: it had its subscription before its row, and we leave devices to a newcomer only after a moment
+in which the broker had nothing for us, since until then it may be sending us what is older than that subscription.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol, runtime_checkable
+
+from agent.clock import NS_PER_S, Clock
+from agent.delivery.complaint import Complaint
+from agent.errors import MaskwatchError
+from tools.fleet.collector.broker import Broker, Received, Unreached
+
+EVENTS, SHARED, STATUS = "maskwatch/+/+/events", "$share/collector/maskwatch/+/+/events", "maskwatch/+/+/status"
+BEAT_S = 2.0
+LEASE_S = 10.0
+_DRAINED_S = 1.0  # an inherited session is empty when it has been silent for so long
+_TIED_S = 0.3  # for the broker to throw us out, if it takes an heir for us
+
+log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class Roll(Protocol):
+    """The rows of the instances. Methods raise UnavailableError, StorageError or NotPermittedError."""
+
+    def attend(self, name: str, lease_s: float) -> set[str]:
+        """Renew our row; give the names of all whose lease has not run out."""
+
+    def claim(self, name: str, lease_s: float) -> str | None:
+        """Give the name of a dead instance that is ours to inherit from now on, if there is one."""
+
+    def strike(self, name: str) -> None:
+        """Remove a row: its instance has left, or has been inherited."""
+
+
+class Division:
+    """Which devices are our part. Pure."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._trusted = {name}  # to whom we leave their devices
+        self._seen = {name}
+
+    def heard(self, live: Collection[str]) -> None:
+        """Take note of who is there. Who has gone is trusted with nothing any more."""
+        self._seen = {*live, self._name}
+        self._trusted &= self._seen
+
+    def quiet(self) -> None:
+        """Take note that the broker has nothing for us at this moment."""
+        self._trusted = set(self._seen)
+
+    def is_ours(self, device: str) -> bool:
+        """Tell whether we are to store what a device sends."""
+        if len(self._trusted) == 1:
+            return True
+        return max(self._trusted, key=lambda name: _weight(name, device)) == self._name
+
+
+class Fleet:
+    """Our place among the instances: keeps our row, hears of the others, inherits from the dead."""
+
+    def __init__(self, *, name: str, roll: Roll, dial: Callable[[str], Broker], clock: Clock) -> None:
+        """dial: makes the connection of an instance, by its name."""
+        self.division = Division(name)
+        self._name = name
+        self._roll = roll
+        self._dial = dial
+        self._clock = clock
+        self._beat_ns = 0
+        self._attended_ns: int | None = None
+        self._may_inherit = True
+        self._roll_away = Complaint(log, "fleet.roll", clock)
+        self._stuck = Complaint(log, "fleet.inherit", clock)
+
+    def beat(self, main: Broker, settle: Callable[[Sequence[Received], Broker], None]) -> None:
+        """Do what is due, while `main` is connected. settle: stores messages and answers for them, or raises."""
+        now_ns = self._clock.now_ns()
+        if now_ns < self._beat_ns:
+            return
+        self._beat_ns = now_ns + int(BEAT_S * NS_PER_S)
+        try:
+            self.division.heard(self._roll.attend(self._name, LEASE_S))
+            # After a time without the database or the broker everybody's row is old, and nobody need be dead.
+            steady = self._attended_ns is not None and now_ns - self._attended_ns < LEASE_S / 2 * NS_PER_S
+            self._attended_ns = now_ns
+            dead = self._roll.claim(self._name, LEASE_S) if steady and self._may_inherit else None
+            if dead is not None:
+                self._inherit(dead, main, settle)
+        except MaskwatchError as error:
+            self._roll_away.failing(str(error))
+        else:
+            self._roll_away.over()
+
+    def _inherit(self, dead: str, main: Broker, settle: Callable[[Sequence[Received], Broker], None]) -> None:
+        """Take what lies in a dead instance's session, end it, and strike its row.
+
+        A broker may make the client id of who we are by certificate or password: then the session would be our own,
+        and opening it throws us out of it. That ends all inheriting.
+        """
+        broker = self._dial(dead)
+        taken = 0
+        try:
+            broker.connect()
+            if broker.had_session:
+                if not main.keeps(_TIED_S):
+                    self._may_inherit = False
+                    log.error("fleet.inherit why='the broker takes us for %s: nobody can inherit from it'", dead)
+                    return
+                broker.unsubscribe((EVENTS, SHARED, STATUS) if broker.shares else (EVENTS, STATUS))
+                while received := broker.wait(_DRAINED_S):
+                    settle(received, broker)
+                    taken += len(received)
+            broker.close(forget=True)
+        except Unreached as error:  # the dead one is back, or the broker has gone: another beat will see
+            self._stuck.failing(f"{dead}: {error.why.sentence}")
+            return
+        finally:
+            broker.drop()
+        self._roll.strike(dead)
+        self._stuck.over()
+        log.info("fleet.inherited name=%s messages=%d", dead, taken)
+
+
+def _weight(name: str, device: str) -> bytes:
+    return hashlib.blake2b(f"{name}/{device}".encode(), digest_size=8).digest()
