@@ -36,8 +36,8 @@ class Cable:
             rules = "flush ruleset\n"
             if percent:
                 rules += (
-                    "table ip chaos { chain out { type filter hook output priority 0; "
-                    f"numgen random mod 100 < {percent} drop; }} }}\n"
+                    "table ip chaos {\nchain out {\ntype filter hook output priority 0;\n"
+                    f"numgen random mod 100 < {percent} drop\n}}\n}}\n"
                 )
             _run("ip", "netns", "exec", namespace, "nft", "-f", "-", text=rules)
 

@@ -202,17 +202,23 @@ class Rig:
     # What is measured.
 
     def recovered(self, since_ns: int, *, within_s: float = 120.0) -> bool:
-        """Wait until all that is decided now is in the store; note how long that took from `since_ns` on."""
-        goals = self.ledger.marks()
+        """Wait until each device has decided something new that is in the store, with all before it.
+
+        Notes how long that took from `since_ns` on.
+        """
+        before = self.ledger.marks()
+        waiting = set(before)
+        goals: dict[str, tuple[str, int]] = {}
 
         def is_there() -> bool:
             marks = self.ledger.marks()
-            for device, (stream, _) in goals.items():
-                if marks[device][0] != stream:  # a new stream: it has to get as far as it is now
+            for device in waiting:
+                is_new = marks[device] != before[device]
+                if is_new and (device not in goals or goals[device][0] != marks[device][0]):
                     goals[device] = marks[device]
-            for device in self.store.reached(goals):
-                del goals[device]
-            return not goals
+            reached = self.store.reached({device: goals[device] for device in waiting if device in goals})
+            waiting.difference_update(reached)
+            return not waiting
 
         if not self.until(is_there, within_s):
             self.unrecovered += 1
@@ -225,12 +231,20 @@ class Rig:
         self.pause_about(*_RESTART_S)
         child.start()
 
+    def revive(self) -> None:
+        """Start devices that have ended by themselves, as a service manager does."""
+        for producer in self.producers:
+            if not producer.is_alive:
+                producer.wait()
+                producer.start()
+
     def settle(self, *, within_s: float = 300.0) -> bool:
         """Let the devices decide nothing more, and wait until nothing is under way. Tells whether it came to that."""
         for producer in self.producers:
             producer.say("rate 0")
 
         def is_quiet() -> bool:
+            self.revive()
             accounts = [self.ledger.account(producer.device) for producer in self.producers]
             if any(account.in_memory or account.told is None or account.told.backlog for account in accounts):
                 return False
@@ -240,7 +254,7 @@ class Rig:
         while not is_quiet():
             if self.clock.now_ns() >= end_ns:
                 return False
-            self.world.stop.wait(_POLL_S) if not self.world.stop.is_set() else self.clock.sleep(_POLL_S)
+            self.clock.sleep(0.5)
         return True
 
     def unsettled(self) -> str:

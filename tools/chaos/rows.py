@@ -79,12 +79,13 @@ _HEADS = (
     "uncounted",
     "duplicates removed",
     "recover p50 / max s",
+    "in memory / oldest s",
 )
 
 
 def _cells(row: Row) -> list[str]:
     if row.not_run:
-        return [row.fault, "not run: " + row.not_run]
+        return [row.fault, "not run: " + " ".join(row.not_run.split())]
     found = row.verdict
     times = "" if row.recover_p50_s is None else f"{row.recover_p50_s:.1f} / {row.recover_max_s:.1f}"
     return [
@@ -97,6 +98,7 @@ def _cells(row: Row) -> list[str]:
         f"{len(found.uncounted)}",
         f"{row.duplicates:,}",
         times + (f" ({row.unrecovered} not)" if row.unrecovered else ""),
+        f"{row.unstored_max} / {row.unstored_age_s_max:.2f}" if row.unstored_max else "",
     ]
 
 
@@ -104,9 +106,9 @@ def _sums(report: Report) -> str:
     total = report.total
     return (
         f"seed {report.seed}, {report.seconds:.0f} s, clock x{report.speed:g}: "
-        f"{total.verdict.decided:,} events decided, {total.sigkills} SIGKILLs, {total.power_cuts} power cuts, {len(total.verdict.lost)} lost, "
-        f"{len(total.verdict.uncounted)} uncounted; in memory at a kill at most {total.unstored_max} events, the "
-        f"oldest {total.unstored_age_s_max:.2f} s old"
+        f"{total.verdict.decided:,} events decided, {total.sigkills} SIGKILLs, {total.power_cuts} power cuts, "
+        f"{len(total.verdict.lost)} lost, "
+        f"{len(total.verdict.uncounted)} uncounted"
     )
 
 

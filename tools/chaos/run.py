@@ -30,10 +30,8 @@ class Run:
         self._clock = SystemClock()
         self._begun_ns = self._clock.now_ns()
 
-    @property
-    def report(self) -> Report:
-        with self._lock:
-            rows = [self._rows[fault.name] for fault in self._faults if fault.name in self._rows]
+    def _report(self) -> Report:
+        rows = [self._rows[fault.name] for fault in self._faults if fault.name in self._rows]
         seconds = (self._clock.now_ns() - self._begun_ns) / NS_PER_S
         return Report(seed=self._world.seed, seconds=round(seconds, 1), speed=self._world.speed, rows=rows)
 
@@ -51,7 +49,7 @@ class Run:
         for thread in threads:
             while thread.is_alive():
                 thread.join(0.5)  # so that Ctrl-C gets its turn
-        return self.report
+        return self._report()
 
     def _lane(self, faults: Sequence[Fault], budget_of: Callable[[Fault], Budget]) -> None:
         for fault in faults:
@@ -60,8 +58,8 @@ class Run:
             row = self._try(fault, budget_of(fault))
             with self._lock:
                 self._rows[fault.name] = row
-            save(self.report, self._folder)
-            self._tell(row)
+                save(self._report(), self._folder)
+                self._tell(row)
 
     def _try(self, fault: Fault, budget: Budget) -> Row:
         try:

@@ -56,12 +56,16 @@ def damage(harm: Harm, *, checkpointed: bool) -> Callable[[World, Budget, Fault]
 
     def run(world: World, budget: Budget, fault: Fault) -> Row:
         rig = Rig(world, fault.name, devices=2, rate_per_s=10.0)
+        broker = rig.start_broker()
         waited: list[int] = []
 
         def inject() -> int:
             victim = rig.rng.choice(rig.producers)
             account = rig.ledger.account(victim.device)
-            rig.collectors[0].terminate()
+            away = (
+                rig.collectors[0] if rig.injected % 3 == 2 else broker
+            )  # a broker keeps what it took: all of it comes
+            away.terminate()
             before = len(account.decided)
             rows = rig.rng.randint(*_WAIT_ROWS)
             victim.say(f"burst {rows}")
@@ -74,12 +78,13 @@ def damage(harm: Harm, *, checkpointed: bool) -> Callable[[World, Budget, Fault]
                 rig.checkpoint(file)
             harm(file, rig.rng)
             since_ns = rig.clock.now_ns()
+            away.start()
             rig.rebirth(victim)
-            rig.collectors[0].start()
             return since_ns
 
         def work() -> None:
-            rig.begin()
+            rig.start_collector()
+            rig.start_producers(rig.broker_url)
             repeat(rig, budget, inject, between_s=(0.5, 3.0))
             rig.notes.append(f"{sum(waited)} rows waited in the files that were damaged")
 

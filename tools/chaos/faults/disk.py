@@ -1,7 +1,6 @@
 """What disks do: lose their power, run full, turn read-only."""
 
 from tools.chaos.disk import Card, SmallDisk
-from tools.chaos.processes import Producer
 from tools.chaos.rig import Rig, World
 from tools.chaos.rows import Row
 from tools.chaos.trial import Budget, Fault, repeat, tried
@@ -53,10 +52,10 @@ def full(world: World, budget: Budget, fault: Fault) -> Row:
         if rig.injected % 2:
             victim.kill()
             victim.start()
-            _tries_again(rig, victim, 5.0)
+            _tries_again(rig, 5.0)
         since_ns = rig.clock.now_ns()
         disk.empty()
-        _tries_again(rig, victim, 0.0)
+        _tries_again(rig, 0.0)
         return since_ns
 
     def work() -> None:
@@ -82,7 +81,7 @@ def read_only(world: World, budget: Budget, fault: Fault) -> Row:
         rig.pause_about(1.0, 8.0)
         victim.kill()
         victim.start()
-        _tries_again(rig, victim, 3.0)
+        _tries_again(rig, 3.0)
         victim.kill()
         since_ns = rig.clock.now_ns()
         card.mend()
@@ -100,13 +99,11 @@ def read_only(world: World, budget: Budget, fault: Fault) -> Row:
     return tried(world, fault, rig, work)
 
 
-def _tries_again(rig: Rig, victim: Producer, seconds: float) -> None:
+def _tries_again(rig: Rig, seconds: float) -> None:
     """Start a device again whenever it ends by itself, as a service manager does, for a while."""
     end_ns = rig.clock.now_ns() + int(seconds * 1e9)
     while True:
         rig.pause(0.5)
-        if not victim.is_alive:
-            victim.wait()
-            victim.start()
+        rig.revive()
         if rig.clock.now_ns() >= end_ns:
             return
