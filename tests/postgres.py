@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import psycopg
 import pytest
@@ -38,6 +38,7 @@ class Postgres:
         self.port = free_port()
         self._settings = [f"port={self.port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={self._folder}"]
         self._settings += ["fsync=on", "max_connections=40", "shared_buffers=32MB", *settings]
+        self._databases = 0
         self._process: subprocess.Popen[bytes] | None = None
         make = [_program("initdb"), "-D", str(self._data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"]
         subprocess.run([*self._as_user, *make], check=True, capture_output=True, cwd="/")
@@ -76,9 +77,16 @@ class Postgres:
         """End it at once, without a word to its sessions or its disk; it recovers at the next start."""
         self._end(signal.SIGQUIT)
 
-    def execute(self, query: str, *values: object) -> list[tuple[object, ...]]:
-        """Run a query as superuser; give its rows."""
-        with psycopg.connect(self.url, autocommit=True) as server:
+    def new_database(self) -> str:
+        """Make an empty database; give its URL."""
+        self._databases += 1
+        name = f"test{self._databases}"
+        self.execute(f"CREATE DATABASE {name}")
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
+
+    def execute(self, query: str, *values: object, url: str = "") -> list[tuple[Any, ...]]:
+        """Run a query as superuser, in the database of `url`; give its rows."""
+        with psycopg.connect(url or self.url, autocommit=True) as server:
             found = server.execute(query.encode(), values or None)
             return found.fetchall() if found.description else []
 

@@ -31,7 +31,7 @@ _CONNECT: dict[str, Any] = {
     # A commit is on the disk when it returns, whatever the server's default. An instance that is stopped in the middle
     # of a transaction must not keep the devices of the others locked. Every query here goes by an index, and the
     # planner knows that only after the first ANALYZE.
-    "options": "-c synchronous_commit=on -c idle_in_transaction_session_timeout=10s -c lock_timeout=15s"
+    "options": "-c synchronous_commit=on -c idle_in_transaction_session_timeout=5s -c lock_timeout=15s"
     " -c statement_timeout=60s -c enable_seqscan=off -c client_min_messages=warning",
 }
 _MAKING = 0x6D61736B  # the advisory lock under which tables are made
