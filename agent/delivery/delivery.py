@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 from agent.clock import NS_PER_S, Clock
 from agent.delivery import requests
 from agent.delivery.collector import Collector
-from agent.delivery.complaint import Complaint
 from agent.delivery.disk import DiskTrouble
 from agent.delivery.figures import Figures
 from agent.delivery.handover import HandOver
@@ -34,6 +33,7 @@ from agent.delivery.outbox import Outbox
 from agent.delivery.presence import Presence
 from agent.delivery.publisher import PubackCode, Pump, Rebuild, Send, Wait
 from agent.delivery.reconnect import Reconnect
+from agent.delivery.refusals import Refusals
 from agent.delivery.requests import Invalid, Request
 from agent.delivery.topics import HOME_ASSISTANT_STATUS, Identity
 from agent.errors import MaskwatchError
@@ -80,7 +80,7 @@ class Delivery:
         self._intake = Intake(hand_over, outbox, clock=clock, rng=rng)
         self._presence = Presence(identity, report=report, insecure=insecure, clock=clock, telemetry=telemetry)
         self._reconnect = Reconnect(clock, rng)
-        self._refusals = Complaint(_log, "mqtt.message_refused", clock)
+        self._refusals = Refusals(clock)
         self._disk = DiskTrouble(_log, "outbox.read", clock=clock, rng=rng)
         self._collector = Collector(hand_over, outbox, clock)
         self._stream = outbox.stream
@@ -197,12 +197,15 @@ class Delivery:
         self._receive_max = receive_max
         self._unanswered.clear()
         self._reconnect.succeeded()
+        self._refusals.connected()
         self._presence.connected()
         self._pump.connected(self._clock.now_ns(), newest=self._outbox.last_sequence)
         self._link.subscribe(self._identity.subscriptions)
         _log.info("mqtt.connected version=%s session=%d backlog=%d", version, self._session, self._outbox.backlog)
 
     def _disconnected(self, trouble: Trouble, sentence: str) -> None:
+        if trouble is Trouble.CLOSED and self._refusals.sentence:
+            trouble, sentence = Trouble.MESSAGE_REFUSED, self._refusals.sentence
         self._unanswered.clear()
         self._pump.disconnected()
         self._reconnect.failed(trouble, sentence)
@@ -213,8 +216,13 @@ class Delivery:
     def _room(self) -> int:
         return (self._receive_max if self._presence.is_introduced else 1) - len(self._unanswered)
 
+    @property
+    def _hindrance(self) -> str:
+        """What keeps events from getting through a connection, or an empty string."""
+        return self._collector.sentence or self._pump.sentence or self._refusals.sentence
+
     def _say_present(self) -> None:
-        hindered = self._intake.disk.text or self._disk.text or self._collector.sentence or self._pump.sentence
+        hindered = self._intake.disk.text or self._disk.text or self._hindrance
         due = self._presence.due(session=self._session, backlog=self._outbox.backlog, trouble=hindered, room=self._room)
         for message in due:
             self._publish(message)
@@ -266,7 +274,7 @@ class Delivery:
                 case Answered(token=token, code=code):
                     self._answered(token, code)
                 case SubscriptionRefused(topic=topic, code=code):
-                    self._refusals.failing(f"may not read {topic} (reason {code})")
+                    self._refusals.topic("read", topic, code)
                 case Received():
                     found.extend(self._received(item))
         return found
@@ -275,8 +283,9 @@ class Delivery:
         match self._unanswered.pop(token, None):
             case int(sequence):
                 self._pump.answered(sequence, PubackCode.of(code), self._clock.now_ns())
+                self._refusals.event(self._pump.sentence if code >= _FAILURE else "")
             case str(topic) if code >= _FAILURE:
-                self._refusals.failing(f"may not write {topic} (reason {code})")
+                self._refusals.topic("write", topic, code)
                 self._presence.refused(topic)
 
     def _received(self, received: Received) -> list[Request]:
@@ -326,7 +335,6 @@ class Delivery:
         return Pump(ack_mode=self._ack_mode, acknowledged=self._outbox.acknowledged, rng=self._rng)
 
     def _tell(self) -> None:
-        away = self._reconnect.sentence or self._collector.sentence
         self.figures = Figures(
             stored=self._intake.stored,
             acknowledged=self._acknowledged,
@@ -336,6 +344,6 @@ class Delivery:
             session=self._session,
             connected_since_ns=self._reconnect.up_since_ns,
             trouble=self._reconnect.trouble,
-            sentence=self._pump.sentence if self._pump.is_held else away or self._pump.sentence,
+            sentence=self._pump.sentence if self._pump.is_held else self._reconnect.sentence or self._hindrance,
             storage=self._intake.disk.text or self._disk.text,
         )

@@ -40,6 +40,7 @@ class Trouble(Enum):
     TAKEN_OVER = "client id used by another connection"
     BROKER_BUSY = "broker unavailable"
     CLOSED = "closed by the broker"
+    MESSAGE_REFUSED = "message refused"
     STALLED = "no answer"
 
 

@@ -49,6 +49,8 @@ Spawn = Callable[[Callable[[], None]], None]
 
 _CONNECT_TIMEOUT_S = 5.0  # for each address of the name, and for the TLS handshake
 _VERDICT_S = 0.5  # for the broker's opinion of our certificate
+_PACKETS_MAX = 1000  # read in one go: the events must be stored meanwhile as well
+_SOMETHING = select.POLLIN | select.POLLERR | select.POLLHUP
 _RECEIVE_MAX_UNSAID = 65_535  # MQTT 5.0 section 3.2.2.3.3
 _UNSUPPORTED_VERSION = 132
 _FAILURE = 128  # reason codes from here on are failures
@@ -211,9 +213,12 @@ class MqttLink:
                 self._hung_up()
 
     def _serve(self, client: paho.Client, sock: Any, events: int) -> None:
-        if events & (select.POLLIN | select.POLLERR | select.POLLHUP):
+        if events & _SOMETHING:
             client.loop_read()
-            while client.socket() is sock and _has_buffered(sock):
+            # A broker that hangs up says why first: whoever writes to it before having read that never learns it.
+            for _ in range(_PACKETS_MAX):
+                if client.socket() is not sock or not _has_more(sock):
+                    break
                 client.loop_read()
         if events & select.POLLOUT:
             client.loop_write()
@@ -325,6 +330,13 @@ def _prepare(_client: paho.Client, _data: Any, sock: Any) -> None:
 def _has_buffered(sock: Any) -> bool:
     """Tell whether TLS holds decrypted bytes that poll(2) knows nothing of."""
     return hasattr(sock, "pending") and sock.pending() > 0
+
+
+def _has_more(sock: Any) -> bool:
+    """Tell whether something can be read at once."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return _has_buffered(sock) or bool(poll.poll(0))
 
 
 def _hang_up(client: paho.Client) -> None:

@@ -87,7 +87,7 @@ class Reconnect:
                 self._slow.reset()
                 self._short_lives = 0
             else:
-                self._short_lives += 1
+                self._short_lives += trouble is Trouble.CLOSED
         if trouble is Trouble.CLOSED and self._short_lives >= _SHORT_LIVES:  # MQTT 3.1.1 has no word for it
             trouble = Trouble.TAKEN_OVER
             sentence += "; each connection ends soon: does another client use this device's id?"

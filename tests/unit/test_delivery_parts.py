@@ -143,6 +143,20 @@ def test_only_a_connection_that_lives_counts_as_a_success() -> None:
     assert waits[12] <= 1.0
 
 
+def test_three_short_lives_that_the_broker_ended_are_a_fight_over_the_client_id_unless_it_said_why() -> None:
+    clock = TurnedClock()
+    reconnect = Reconnect(clock, random.Random(1))
+    seen = []
+    for trouble in (Trouble.MESSAGE_REFUSED, Trouble.STALLED, *[Trouble.CLOSED] * 3, Trouble.MESSAGE_REFUSED):
+        reconnect.begun()
+        reconnect.succeeded()
+        clock.turn(5.0)
+        reconnect.failed(trouble, "why")
+        seen.append(reconnect.trouble)
+    assert seen[:4] == [Trouble.MESSAGE_REFUSED, Trouble.STALLED, Trouble.CLOSED, Trouble.CLOSED]
+    assert seen[4:] == [Trouble.TAKEN_OVER, Trouble.MESSAGE_REFUSED]
+
+
 # --- requests
 
 
