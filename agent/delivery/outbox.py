@@ -258,17 +258,18 @@ class Outbox:
 
     def _start(self) -> Literal["clean", "unclean", "none"]:
         """Open the file, on a full disk with the help of the reserve; otherwise as `_load`."""
-        log_found = wal.inspect(self._file)
+        if doubt := schema.doubt_log(self._file):
+            raise DamagedError(doubt)
         while True:
             try:
                 self._db = schema.connect(self._file, pages_max=self._room.pages_max)
-                return self._load(log_found)
+                return self._load()
             except (sqlite3.Error, OSError) as error:
                 if not schema.is_full(error) or not self._room.release():
                     raise
                 self._close_db()
 
-    def _load(self, log_found: wal.Finding) -> Literal["clean", "unclean", "none"]:
+    def _load(self) -> Literal["clean", "unclean", "none"]:
         """Read where things stand, mark that we run, and tell how the run before ended.
 
         Raises sqlite3.Error, DamagedError, OSError or, for a file of a newer release, StorageError.
@@ -277,8 +278,6 @@ class Outbox:
         state = schema.read_state(self._db)
         recovery.settle(self._file, is_new=state is None)
         if state is not None and state.running:
-            if doubt := log_found.doubt(state.log_bytes):
-                raise DamagedError(doubt)
             schema.check(self._db)
         self._state = state or schema.State(stream=self._new_id(), session=0, running=True, log_bytes=0)
         wal.fill(self._file, schema.LOG_BYTES)
@@ -332,7 +331,7 @@ class Outbox:
                 row_of=lambda reset: self._first_row(stream, reset),
                 pages_max=self._room.pages_max,
             )
-            self._load(wal.Finding(size=0))
+            self._load()
         except (sqlite3.Error, DamagedError, OSError) as again:
             raise schema.broken(again, self._file) from again
         log.error("outbox.reset why=%r old_stream=%s saved=%d", str(verdict), reset.old_stream, reset.saved)

@@ -77,7 +77,12 @@ def rescue(
         _move(file, _rescue_name(file))
     db = schema.connect(file, pages_max=_NO_BOUND)
     try:
-        with contextlib.closing(Salvage(_rescue_name(file))) as old, schema.transaction(db):
+        with contextlib.ExitStack() as files, schema.transaction(db):
+            # A log of which only the beginning is left may be older than the file that it belongs to.
+            views = [Salvage(_rescue_name(file), with_log=with_log) for with_log in (True, False)]
+            for view in views:
+                files.callback(view.close)
+            old = max(views, key=lambda view: view.newest)
             saved, told = 0, []
             for row in old.rows():
                 if row.done:
@@ -103,13 +108,17 @@ def _renamed(row: Row, stream: str, sequence: int) -> Row:
 
 
 class Salvage:
-    """A damaged outbox, opened to read what can still be read."""
+    """A damaged outbox, opened to read what can still be read. with_log: else the file alone."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, with_log: bool) -> None:
         """Raises sqlite3.Error when somebody still has the file open: that is no damage."""
-        self._db = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=0)
+        self._index = file.with_name(file.name + "-shm")
+        self._db = schema.connect_to_read(file, with_log=with_log)
         state = self._first("SELECT stream, session FROM state")
         self.stream, self.session = state if state is not None and isinstance(state[0], str) else ("", 0)
+        newest = self._first("SELECT max(sequence) FROM events")
+        self.newest = newest[0] if newest is not None and isinstance(newest[0], int) else -1
+        """The highest sequence; -1 when it cannot be read."""
         self.last_sequence = 0
         """The highest sequence that `rows` has come across."""
 
@@ -118,8 +127,7 @@ class Salvage:
 
         At a page that cannot be read the walk hops over a few sequences, again and again, until it is on its far side.
         """
-        newest = self._first("SELECT max(sequence) FROM events")
-        end = newest[0] if newest is not None and isinstance(newest[0], int) else _BLIND_SEQUENCES
+        end = _BLIND_SEQUENCES if self.newest < 0 else self.newest
         after, hop = -_TOLD_MAX, 1
         while after <= end:
             try:
@@ -137,6 +145,7 @@ class Salvage:
 
     def close(self) -> None:
         self._db.close()
+        self._index.unlink(missing_ok=True)
 
     def _first(self, query: str) -> tuple[Any, ...] | None:
         try:

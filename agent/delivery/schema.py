@@ -89,6 +89,31 @@ def connect(file: Path, *, pages_max: int) -> sqlite3.Connection:
     return db
 
 
+def connect_to_read(file: Path, *, with_log: bool) -> sqlite3.Connection:
+    """Open a file that stays as it is: an ordinary close would bring into it what a damaged log still holds.
+
+    with_log: else the file alone, as of its last checkpoint. Failures come with the first query.
+    """
+    name = f"{file.absolute().as_uri()}?{'mode=ro' if with_log else 'immutable=1'}"
+    return sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False, timeout=0)
+
+
+def doubt_log(file: Path) -> str:
+    """Tell what speaks against the log of a file that is not open, or an empty string. Raises OSError."""
+    found = wal.inspect(file)
+    with contextlib.closing(connect_to_read(file, with_log=False)) as db:
+        try:
+            if db.execute("PRAGMA user_version").fetchone() != (VERSION,):
+                return ""
+        except sqlite3.Error:
+            return ""  # there is none yet, or it is no database: whoever opens it will see
+        try:
+            known = db.execute("SELECT log_bytes FROM state WHERE running").fetchone() or (0,)
+        except sqlite3.Error:
+            known = (LOG_BYTES,)  # cut short while the log was brought into it, unless it is damaged itself
+    return found.doubt(known[0]) if known[0] else ""
+
+
 def bound(db: sqlite3.Connection, *, pages_max: int) -> None:
     """Let the file grow to so many pages and no further; a file that is larger stays as large as it is."""
     db.execute(f"PRAGMA max_page_count = {pages_max}")

@@ -9,7 +9,9 @@ state. The same sequences would then be given to other events. What speaks again
 - behind the frame where its chain of checksums breaks there is a commit that another frame follows. SQLite goes on
   only behind a commit that is on the disk, so that one is lost. (A break with nothing such behind it is what a power
   cut in the middle of a commit leaves.)
-- the slot where the chain ends holds neither a frame of this round, nor of an earlier one, nor our filler.
+- a slot behind the end of the chain holds neither a frame of this round, nor of an earlier one, nor our filler.
+
+What is left: damage to nothing but pages of the very last commit looks like a commit that a power cut interrupted.
 
 Source: https://www.sqlite.org/fileformat2.html#the_write_ahead_log
 """
@@ -87,8 +89,9 @@ def inspect(file: Path) -> Finding:
     broken = chain.walk()
     if chain.goes_on_behind(broken):
         return Finding(size=len(content), flaw="the log is damaged in the middle")
-    if not chain.is_plausible_end(broken):
-        return Finding(size=len(content), flaw="the log is damaged at its end", flaw_end=chain.offset(broken + 1))
+    strange = chain.strange_from(broken)
+    if strange is not None:
+        return Finding(size=len(content), flaw="the log is damaged at its end", flaw_end=chain.offset(strange + 1))
     return Finding(size=len(content))
 
 
@@ -164,12 +167,14 @@ class _Chain(msgspec.Struct, frozen=True, kw_only=True):
             commit = frame if frame.is_ours and frame.commit else None
         return False
 
-    def is_plausible_end(self, slot: int) -> bool:
-        """Tell whether a slot where the chain ends holds what it may: this round, an earlier one, or filler."""
-        if slot >= self.slots:
-            return True
-        found = self.frame(slot).round
-        return (self.salts[0] - found) % (1 << 32) < _ROUNDS_MAX or found == int.from_bytes(_FILLER * 4, "big")
+    def strange_from(self, slot: int) -> int | None:
+        """Give the first slot from one on that holds what no writing leaves; None when there is none."""
+        filler = int.from_bytes(_FILLER * 4, "big")
+        for at, frame in self._frames(slot):
+            rounds = (self.salts[0] - frame.round) % (1 << 32)  # the first salt counts the rounds
+            if rounds >= _ROUNDS_MAX and frame.round != filler:
+                return at
+        return None
 
     def _frames(self, first: int) -> Iterator[tuple[int, _Frame]]:
         return ((slot, self.frame(slot)) for slot in range(first, self.slots))

@@ -16,7 +16,6 @@ from agent.events.types import Gap
 from tests.delivery_parts import IDENTITY, Parts, ScriptedLink, TurnedClock, came, counted, make_parts, went
 from tests.disks import Disk, ext4, in_memory
 
-
 TURNS = 6
 
 

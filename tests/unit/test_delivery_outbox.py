@@ -1,6 +1,7 @@
 """The outbox on a real file system: order, quota, damage, permission, and what a restart finds."""
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -292,6 +293,69 @@ def test_a_damaged_file_is_set_aside_and_what_is_readable_goes_on_in_a_new_strea
     assert again.last_sequence == 2 + reset.saved
     again.close(clean=True)
     assert open_outbox(tmp_path).previous_stop == "clean"
+
+
+def log_gone(log: Path) -> None:
+    log.unlink()
+
+
+def log_cut_off(log: Path) -> None:
+    os.truncate(log, log.stat().st_size // 2)
+
+
+def log_of_noise(log: Path) -> None:
+    log.write_bytes(os.urandom(log.stat().st_size))
+
+
+def noise_at_the_end_of_the_log(log: Path) -> None:
+    content = log.read_bytes()
+    log.write_bytes(content[:50_000] + os.urandom(len(content) - 50_000))
+
+
+@pytest.mark.parametrize(
+    ("damage", "why", "saved"),
+    [
+        (log_gone, "the log is missing", 1000),
+        (log_cut_off, "the log is cut off", 1001),
+        (log_of_noise, "the log is damaged at its start", 1000),
+        (noise_at_the_end_of_the_log, "the log is damaged at its end", 1001),
+    ],
+)
+def test_with_its_log_damaged_a_new_stream_begins_with_what_the_file_holds(
+    tmp_path: Path, damage: Callable[[Path], None], why: str, saved: int
+) -> None:
+    outbox = open_outbox(tmp_path / "one")
+    for start in (0, 500):
+        outbox.append([counted(start + number) for number in range(500)])
+    outbox.append([came("aa-1")])  # in the log alone
+    shutil.copytree(tmp_path / "one", tmp_path / "two")  # as a kill leaves it
+    crash(outbox)
+    damage(tmp_path / "two" / "outbox.db-wal")
+    again = open_outbox(tmp_path / "two")
+    assert again.stream != outbox.stream
+    assert again.previous_stop == "unclean"
+    reset_row, *rows = everything(again)
+    reset = msgspec.json.decode(reset_row.data, type=OutboxReset)
+    assert (reset.old_stream, reset.why, reset.saved, reset.last_sequence) == (outbox.stream, why, saved, saved)
+    assert numbers(rows) == list(range(1000))
+    names = {path.name for path in (tmp_path / "two").iterdir()}
+    assert "outbox.damaged.db" in names
+    assert not [name for name in names if name.startswith("outbox.rescue") or name.endswith("-shm")]
+
+
+def test_rows_that_are_in_a_damaged_log_alone_are_saved_as_far_as_it_can_be_read(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path / "one")
+    for number in range(20):
+        outbox.append([counted(number)])
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    crash(outbox)
+    log = tmp_path / "two" / "outbox.db-wal"
+    content = log.read_bytes()
+    log.write_bytes(content[:50_000] + b"\0" * (len(content) - 50_000))
+    again = open_outbox(tmp_path / "two")
+    found = numbers(everything(again))
+    assert found == list(range(len(found)))
+    assert 8 <= len(found) < 20
 
 
 def test_a_row_whose_bits_have_flipped_is_never_sent(tmp_path: Path) -> None:
