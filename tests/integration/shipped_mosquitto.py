@@ -78,6 +78,7 @@ class ShippedMosquitto(Mosquitto):
         self.port = free_port()
         self.tls = True
         self.log = folder / "log"
+        (self.files / "acl").touch(mode=0o600)
         (self.files / "acl").write_bytes((SHIPPED / "acl").read_bytes())
         certificate, key = authority.issue("broker", "server")
         for name, source in (("ca.pem", authority.ca), ("broker.pem", certificate), ("broker.key", key)):
