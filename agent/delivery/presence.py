@@ -28,6 +28,14 @@ _REFUSED_NS = 3600 * NS_PER_S
 _ANSWERS_MAX = 64  # who asks more at once than this does not read the answers
 
 
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the events are: the stream, all of it up to `acknowledged` done, `backlog` events still to be."""
+
+    stream: str
+    acknowledged: int
+    backlog: int
+
+
 class Presence:
     """Knows what is due. `say` and `answer` are for any thread, the rest is for the delivery thread."""
 
@@ -101,7 +109,7 @@ class Presence:
             return min(self._telemetry_ns, self._told_ns + _STATUS_EVERY_NS)
         return self._telemetry_ns
 
-    def due(self, *, session: int, backlog: int, trouble: str, room: int) -> list[Message]:
+    def due(self, *, session: int, standing: Standing, trouble: str, room: int) -> list[Message]:
         """Give what is to be published now, at most `room` messages of QoS 1.
 
         trouble: what delivery itself has to say in the status, where nobody else gives a reason.
@@ -112,7 +120,7 @@ class Presence:
             self._telling = camera, reason = self._camera, self._reason or trouble
             rested = self._told is None or now_ns - self._told_ns >= _STATUS_EVERY_NS
             if room > 0 and self._telling != self._told and rested:
-                messages.append(self._status("online", session, camera=camera, reason=reason, backlog=backlog))
+                messages.append(self._status("online", session, camera=camera, reason=reason, standing=standing))
                 self._told, self._told_ns = self._telling, now_ns
             while self._answers and len(messages) < room:
                 messages.append(self._answers.popleft())
@@ -133,9 +141,9 @@ class Presence:
         """Make what the broker is to say when this connection breaks; its time is nobody's to know."""
         return self._status("offline", session, reason="connection lost")
 
-    def goodbye(self, session: int, *, reason: str, backlog: int) -> Message:
+    def goodbye(self, session: int, *, reason: str, standing: Standing) -> Message:
         """Make the last status of an orderly stop."""
-        return self._status("offline", session, reason=reason, backlog=backlog)
+        return self._status("offline", session, reason=reason, standing=standing)
 
     def _status(
         self,
@@ -144,16 +152,18 @@ class Presence:
         *,
         camera: CameraState | None = None,
         reason: str = "",
-        backlog: int | None = None,
+        standing: Standing | None = None,
     ) -> Message:
-        timed = backlog is not None and self._clock.trusted()
+        timed = standing is not None and self._clock.trusted()
         status = Status(
             state=state,
             session=session,
             version=self._identity.version,
             camera=UNSET if camera is None else camera,
             reason=reason[:120] if reason else UNSET,
-            backlog=UNSET if backlog is None else backlog,
+            backlog=UNSET if standing is None else standing.backlog,
+            stream=UNSET if standing is None else standing.stream,
+            acknowledged=UNSET if standing is None else standing.acknowledged,
             insecure=True if self._insecure else UNSET,
             time=timestamp(self._clock.wall_ns()) if timed else UNSET,
         )

@@ -200,7 +200,7 @@ def test_a_gap_that_does_not_fit_the_hand_over_is_tried_at_the_next_word(tmp_pat
     with pytest.raises(HandOverFull):
         full.put([counted(2)])
     collector = Collector(full, scene.parts.outbox, scene.clock)
-    pump = scene.parts.delivery._pump
+    pump = scene.parts.delivery._lane.pump
     pump.is_stuck = True
     word = Received(topic=IDENTITY.ack, payload=msgspec.json.encode({"stream": scene.parts.outbox.stream, "hwm": 3}))
     collector.hear(word, pump)

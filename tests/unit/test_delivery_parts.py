@@ -21,7 +21,7 @@ from agent.delivery.complaint import Complaint
 from agent.delivery.credentials import Credentials
 from agent.delivery.handover import HandOver, HandOverFull
 from agent.delivery.link import Received, Trouble
-from agent.delivery.presence import Presence
+from agent.delivery.presence import Presence, Standing
 from agent.delivery.reconnect import CONNECT_MAX_S, Reconnect
 from agent.delivery.requests import Invalid, Request, answer, parse
 from agent.delivery.trouble import Speaker
@@ -234,13 +234,16 @@ def test_home_assistants_document_fits_a_message_and_names_topics_that_exist() -
 # --- presence
 
 
+STANDING = Standing(stream="5eed", acknowledged=40, backlog=5)
+
+
 def presence(clock: TurnedClock, **changes: Any) -> Presence:
     made: dict[str, Any] = {"report": ReportSettings(), "insecure": False, "telemetry": lambda: None}
     return Presence(IDENTITY, clock=clock, **(made | changes))
 
 
 def due(made: Presence, *, trouble: str = "", room: int = 20) -> list[str]:
-    return [message.topic for message in made.due(session=3, backlog=5, trouble=trouble, room=room)]
+    return [message.topic for message in made.due(session=3, standing=STANDING, trouble=trouble, room=room)]
 
 
 def test_status_and_discovery_come_first_and_one_by_one_when_there_is_room_for_one() -> None:
@@ -271,24 +274,26 @@ def test_a_fluttering_state_is_told_once_a_second_and_then_as_it_is() -> None:
     assert made.due_ns(room=1) <= clock.now_ns() + NS_PER_S
     assert made.due_ns(room=0) > clock.now_ns() + NS_PER_S  # nothing can be done: no hurry
     clock.turn(1.0)
-    (message,) = made.due(session=3, backlog=5, trouble="", room=20)
+    (message,) = made.due(session=3, standing=STANDING, trouble="", room=20)
     assert msgspec.json.decode(message.payload, type=Status).camera == "lost"
 
 
 def test_delivery_s_own_trouble_is_the_reason_where_nobody_gives_one() -> None:
     made = presence(TurnedClock(), insecure=True)
     made.connected()
-    (message, _) = made.due(session=3, backlog=5, trouble="the disk is full", room=20)
+    (message, _) = made.due(session=3, standing=STANDING, trouble="the disk is full", room=20)
     status = msgspec.json.decode(message.payload, type=Status)
     assert (status.reason, status.backlog, status.session, status.insecure) == ("the disk is full", 5, 3, True)
+    assert (status.stream, status.acknowledged) == ("5eed", 40)  # from there on a collector may expect events
 
 
 def test_the_will_has_no_time_and_no_backlog_and_the_goodbye_has_both() -> None:
     made = presence(TurnedClock())
     will = msgspec.json.decode(made.will(9).payload, type=Status)
-    assert (will.state, will.session, will.time, will.backlog) == ("offline", 9, msgspec.UNSET, msgspec.UNSET)
-    goodbye = msgspec.json.decode(made.goodbye(9, reason="stop", backlog=2).payload, type=Status)
-    assert (goodbye.state, goodbye.reason, goodbye.backlog) == ("offline", "stop", 2)
+    assert (will.state, will.session) == ("offline", 9)
+    assert {will.time, will.backlog, will.stream, will.acknowledged} == {msgspec.UNSET}
+    goodbye = msgspec.json.decode(made.goodbye(9, reason="stop", standing=STANDING).payload, type=Status)
+    assert (goodbye.state, goodbye.reason, goodbye.backlog) == ("offline", "stop", 5)
     assert goodbye.time is not msgspec.UNSET
 
 
@@ -325,7 +330,7 @@ def test_too_many_answers_push_out_the_oldest() -> None:
     request = Request(command=Command(command="ping"), reply_topic=IDENTITY.reply)
     for number in range(100):
         made.answer(answer(request, ok=True, message=str(number), result={}))
-    messages = made.due(session=1, backlog=0, trouble="", room=1000)
+    messages = made.due(session=1, standing=STANDING, trouble="", room=1000)
     replies = [msgspec.json.decode(m.payload, type=Reply).message for m in messages if m.topic == IDENTITY.reply]
     assert replies == [str(number) for number in range(36, 100)]
 
