@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import msgspec
 from paho.mqtt.publish import multiple
@@ -25,6 +25,7 @@ from tools.fleet.collector.store import Store
 BOOT = "ab" * 16
 WALL_MS = 1_800_000_000_000
 SESSION_S = 3600
+LEASE_S = 2.0  # of an instance in this process
 
 
 def payload(
@@ -111,14 +112,30 @@ class InProcess:
     """A collector in this process, driven step by step. Left without a goodbye unless `close` is called."""
 
     def __init__(
-        self, broker: Mosquitto, store: Store, *, name: str = "collector", make: type[Collector] = Collector
+        self,
+        broker: Mosquitto,
+        store: Store,
+        *,
+        name: str = "collector",
+        make: type[Collector] = Collector,
+        protocol: Literal["auto", "3.1.1"] = "auto",
+        password_file: str = "",
     ) -> None:
+        """protocol: 3.1.1 does not tell whether the broker shares subscriptions. password_file: then name logs in."""
         clock = SystemClock()
 
         def dial(name: str) -> Broker:
-            return Broker(MqttSettings(url=broker.url), client_id=name, session_s=SESSION_S)
+            return Broker(settings, client_id=name, session_s=SESSION_S)
 
-        fleet = Fleet(name=name, roll=store, dial=dial, clock=clock) if isinstance(store, PostgresStore) else None
+        settings = MqttSettings(
+            url=broker.url,
+            protocol=protocol,
+            username=name if password_file else "",
+            password_file=password_file,
+        )
+        fleet = None
+        if isinstance(store, PostgresStore):
+            fleet = Fleet(name=name, roll=store, dial=dial, clock=clock, lease_s=LEASE_S)
         self.store = store
         self.metrics = Metrics()
         self.collector = make(
@@ -151,7 +168,8 @@ class InProcess:
         raise AssertionError("it did not come to that")
 
 
-def send(broker: Mosquitto, messages: Sequence[tuple[str, bytes]]) -> None:
-    """Publish, QoS 1, and wait until the broker has it all."""
+def send(broker: Mosquitto, messages: Sequence[tuple[str, bytes]], *, password: str = "") -> None:
+    """Publish, QoS 1, and wait until the broker has it all. password: of the user `sender`, where one is wanted."""
     told: list[Any] = [{"topic": topic, "payload": payload, "qos": 1} for topic, payload in messages]
-    multiple(told, hostname="127.0.0.1", port=broker.port, client_id="sender")
+    auth: Any = {"username": "sender", "password": password} if password else None
+    multiple(told, hostname="127.0.0.1", port=broker.port, client_id="sender", auth=auth)

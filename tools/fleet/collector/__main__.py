@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
+import msgspec
+
 from agent.clock import SystemClock
 from agent.errors import ConfigError, MaskwatchError, UsageError
 from agent.settings import MqttSettings
@@ -35,14 +37,6 @@ def main(words: Sequence[str], make: Callable[..., Collector] = Collector) -> in
 
 def _run(args: argparse.Namespace, make: Callable[..., Collector]) -> int:
     _start_logging()
-    stopping = False
-
-    def stop(*_: object) -> None:
-        nonlocal stopping
-        stopping = True
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
     mqtt, clock, metrics = _mqtt(args), SystemClock(), Metrics()
 
     def dial(name: str) -> Broker:
@@ -56,6 +50,14 @@ def _run(args: argparse.Namespace, make: Callable[..., Collector]) -> int:
     if isinstance(store, Roll):
         fleet = Fleet(name=args.instance, roll=store, dial=dial, clock=clock)
     collector = make(broker=broker, store=store, fleet=fleet, clock=clock, rng=random.Random(), metrics=metrics)
+    stopping = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
     said = False
     while not stopping:
         collector.step()
@@ -110,19 +112,20 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
 
 def _mqtt(args: argparse.Namespace) -> MqttSettings:
+    told = {
+        "url": args.broker,
+        "ca_file": args.ca,
+        "cert_file": args.cert,
+        "key_file": args.key,
+        "username": args.username,
+        "password_file": args.password_file,
+        "plaintext": args.plaintext,
+        "keepalive_s": _KEEPALIVE_S,
+    }
     try:
-        return MqttSettings(
-            url=args.broker,
-            ca_file=args.ca,
-            cert_file=args.cert,
-            key_file=args.key,
-            username=args.username,
-            password_file=args.password_file,
-            plaintext=args.plaintext,
-            keepalive_s=_KEEPALIVE_S,
-        )
-    except ValueError as error:
-        raise ConfigError(str(error), where="--broker", remedy=f"see {_NAME} --help") from error
+        return msgspec.convert(told, MqttSettings)
+    except msgspec.ValidationError as error:
+        raise ConfigError(str(error), where=f"--broker {args.broker}", remedy=f"see {_NAME} --help") from error
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -247,7 +247,7 @@ class Broker:
         return found
 
     def _serve(self, timeout_s: float) -> None:
-        """Read what is there, up to RECEIVE_MAX messages, after waiting for it; write what did not fit before."""
+        """Read what is there, up to RECEIVE_MAX packets, after waiting for it; write what did not fit before."""
         client = self._client
         sock = None if client is None else client.socket()
         if client is None or sock is None:
@@ -255,7 +255,7 @@ class Broker:
         poll = select.poll()
         poll.register(sock, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
         waited_ms = 0.0 if _has_buffered(sock) else timeout_s * 1000
-        while len(self._received) < RECEIVE_MAX:
+        for _ in range(RECEIVE_MAX):
             events = sum(found for _, found in poll.poll(waited_ms))
             if events & select.POLLOUT:
                 client.loop_write()

@@ -1,6 +1,6 @@
 """Several instances on one database: who is there, whose part a device is, and what becomes of one that dies.
 
-Each instance renews a row every BEAT_S. One whose row is older than LEASE_S is dead for the others: one of them
+Each instance renews a row every two seconds. One whose row is older than LEASE_S is dead for the others: one of them
 inherits its session at the broker, in which the messages lie that the dead one would have got. So nothing waits for
 its return, and nothing is left behind even by devices that forget an event once the broker has it.
 
@@ -22,8 +22,8 @@ from agent.errors import MaskwatchError
 from tools.fleet.collector.broker import Broker, Received, Unreached
 
 EVENTS, SHARED, STATUS = "maskwatch/+/+/events", "$share/collector/maskwatch/+/+/events", "maskwatch/+/+/status"
-BEAT_S = 2.0
 LEASE_S = 10.0
+_BEATS = 5  # in a lease
 _DRAINED_S = 1.0  # an inherited session is empty when it has been silent for so long
 _TIED_S = 0.3  # for the broker to throw us out, if it takes an heir for us
 
@@ -71,13 +71,16 @@ class Division:
 class Fleet:
     """Our place among the instances: keeps our row, hears of the others, inherits from the dead."""
 
-    def __init__(self, *, name: str, roll: Roll, dial: Callable[[str], Broker], clock: Clock) -> None:
-        """dial: makes the connection of an instance, by its name."""
+    def __init__(
+        self, *, name: str, roll: Roll, dial: Callable[[str], Broker], clock: Clock, lease_s: float = LEASE_S
+    ) -> None:
+        """dial: makes the connection of an instance, by its name. lease_s: silence after which one is dead."""
         self.division = Division(name)
         self._name = name
         self._roll = roll
         self._dial = dial
         self._clock = clock
+        self._lease_s = lease_s
         self._beat_ns = 0
         self._attended_ns: int | None = None
         self._may_inherit = True
@@ -89,13 +92,13 @@ class Fleet:
         now_ns = self._clock.now_ns()
         if now_ns < self._beat_ns:
             return
-        self._beat_ns = now_ns + int(BEAT_S * NS_PER_S)
+        self._beat_ns = now_ns + int(self._lease_s / _BEATS * NS_PER_S)
         try:
-            self.division.heard(self._roll.attend(self._name, LEASE_S))
+            self.division.heard(self._roll.attend(self._name, self._lease_s))
             # After a time without the database or the broker everybody's row is old, and nobody need be dead.
-            steady = self._attended_ns is not None and now_ns - self._attended_ns < LEASE_S / 2 * NS_PER_S
+            steady = self._attended_ns is not None and now_ns - self._attended_ns < self._lease_s / 2 * NS_PER_S
             self._attended_ns = now_ns
-            dead = self._roll.claim(self._name, LEASE_S) if steady and self._may_inherit else None
+            dead = self._roll.claim(self._name, self._lease_s) if steady and self._may_inherit else None
             if dead is not None:
                 self._inherit(dead, main, settle)
         except MaskwatchError as error:
