@@ -50,24 +50,40 @@ class Ext4(Disk):
         if subprocess.run(["mount", "-o", "loop", self._image, self.at], check=False, capture_output=True).returncode:
             pytest.skip("needs mount(8) with a loop device")
 
-    def unmount(self) -> None:
-        subprocess.run(["umount", self.at], check=True)
-
     @property
     def written_bytes(self) -> int:
         """What its device has been written since the mount, with all that is on its way."""
         os.sync()
+        return int((self._device / "stat").read_text().split()[6]) * 512
+
+    @property
+    def _device(self) -> Path:
         source = subprocess.run(["findmnt", "-no", "SOURCE", self.at], check=True, capture_output=True, text=True)
-        counters = Path("/sys/block") / Path(source.stdout.strip()).name / "stat"
-        return int(counters.read_text().split()[6]) * 512
+        return Path("/sys/block") / Path(source.stdout.strip()).name
 
     def cut_power(self) -> None:
-        """Let nothing reach the device any more: what was not synced is lost, also from ext4's own journal."""
+        """Let nothing reach the device any more: what was not synced is lost, also from ext4's own journal.
+
+        Whoever uses it meets errors until `power_on`.
+        """
         folder = os.open(self.at, os.O_RDONLY)
         try:
             fcntl.ioctl(folder, _EXT4_IOC_SHUTDOWN, struct.pack("I", _NO_LOG_FLUSH))
         finally:
             os.close(folder)
+
+    def power_on(self) -> None:
+        """Mount what the device holds.
+
+        A copy of it: a process that has meanwhile made a mount namespace of its own holds the old mount with its power
+        cut, and a mount of the same device would be given that one.
+        """
+        _give_back(self.at)
+        copy = self._image.with_name(self._image.name + "+")
+        subprocess.run(["cp", "--sparse=always", self._image, copy], check=True)
+        self._image.unlink()
+        self._image = copy
+        self.mount()
 
 
 @contextlib.contextmanager
