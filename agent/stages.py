@@ -36,8 +36,8 @@ class Stages:
     def take(self) -> dict[str, StageTimes]:
         """Give each stage's times since last asked, of the latest runs at most; a stage that has not run is absent."""
         times: dict[str, StageTimes] = {}
-        for stage, ring in list(self._rings.items()):
-            count = self._counts[stage]
+        for stage, count in list(self._counts.items()):  # a stage has its ring before it has a count
+            ring = self._rings[stage]
             fresh = min(count - self._taken.get(stage, 0), _RING)
             self._taken[stage] = count
             if fresh > 0:

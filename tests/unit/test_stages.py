@@ -29,3 +29,19 @@ def test_a_block_is_timed_by_the_clock_that_was_given() -> None:
     with stages.time("track"):
         pass
     assert stages.take() == {"track": StageTimes(p50_ms=2.5, p99_ms=2.5)}
+
+
+def test_a_reader_that_comes_in_the_middle_of_a_stages_first_run_does_not_see_it_yet() -> None:
+    stages = Stages(lambda: 0)
+    seen: list[dict[str, StageTimes]] = []
+
+    class Rings(dict[str, list[int]]):
+        def setdefault(self, stage: str, ring: list[int] | None = None) -> list[int]:
+            made = super().setdefault(stage, ring or [])
+            seen.append(stages.take())  # as another thread would
+            return made
+
+    stages._rings = Rings()
+    stages.add("decide", 3_000_000)
+    assert seen == [{}]
+    assert stages.take() == {"decide": StageTimes(p50_ms=3.0, p99_ms=3.0)}
