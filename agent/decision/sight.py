@@ -43,6 +43,9 @@ class Sight:
         if self._last_ns is None:
             self._last_ns = self._good_ns = now_ns
         now_ns = max(now_ns, self._last_ns)
+        if now_ns - self._last_ns > self._blind_after_ns:  # not even a wait for pictures: the machine was suspended
+            self._blind_ns += now_ns - self._last_ns
+            self._good_ns += now_ns - self._last_ns
         self._last_ns = now_ns
         if wrong is None:
             return self._see(now_ns)

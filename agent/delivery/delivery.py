@@ -42,6 +42,7 @@ __all__ = ["Delivery", "Figures", "Request"]
 
 _log = logging.getLogger(__name__)
 
+_BROKER_PATIENCE = 1.5  # keep-alives until a broker takes a silent client for gone: MQTT 5.0 section 3.1.2.10
 _GOODBYE_NS = 1 * NS_PER_S  # for the last status to be answered
 _FAILURE = 128  # reason codes from here on are failures
 
@@ -76,6 +77,8 @@ class Delivery:
         self._reconnect = Reconnect(clock, rng)
         self._refusals = Refusals(clock)
         self._lane = Lane(identity, outbox, hand_over, ack_mode=mqtt.ack_mode, clock=clock, rng=rng)
+        self._patience_ns = int(_BROKER_PATIENCE * mqtt.keepalive_s * NS_PER_S)
+        self._stepped_ns = clock.now_ns()
         self._lane_ns: int | None = None  # when to ask the lane again
         self._session = outbox.session  # the number of this connection
         self._receive_max = 0
@@ -163,6 +166,11 @@ class Delivery:
     # The connection.
 
     def _connect(self) -> None:
+        now_ns, before_ns = self._clock.now_ns(), self._stepped_ns
+        self._stepped_ns = now_ns
+        if self._is_up and now_ns - before_ns > self._patience_ns:  # the board was suspended, and nobody said goodbye
+            self._link.drop()
+            self._disconnected(Trouble.TIMEOUT, f"asleep for {(now_ns - before_ns) / NS_PER_S:.0f} s")
         if self._reconnect.overdue():
             self._link.drop()
             self._reconnect.failed(Trouble.TIMEOUT, "the broker accepts the connection and does not answer")

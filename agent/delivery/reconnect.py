@@ -5,6 +5,8 @@
     connecting   Connected; Refused, or CONNECT_MAX_S      up; waiting
     up           Lost                                      waiting
 
+A certificate that our clock makes look expired, or not valid yet, is shown again as soon as that clock is set.
+
 A connection that does not live for STABLE_S counts as another failure: "connected" alone is no sign of health (a
 cluster without a majority accepts and drops in a loop, and so does a fight over a client id).
 """
@@ -39,6 +41,9 @@ _SOMEBODY_MUST_ACT = {
 }
 
 
+_CLOCK_MAY_BE_WRONG = {Trouble.TLS_EXPIRED, Trouble.TLS_NOT_YET_VALID}
+
+
 class Reconnect:
     """The life of the connection, as far as time goes."""
 
@@ -48,6 +53,7 @@ class Reconnect:
         self._slow = Backoff(rng, shortest_s=5.0, first_s=10.0, longest_s=300.0)
         self._complaint = Complaint(_log, "mqtt.away", clock)
         self._short_lives = 0
+        self._waits_for_clock = False  # it was not set, and a certificate was judged by it
         self._next_ns: int | None = clock.now_ns()  # the next try; while connecting, its end; None while up
         self.connecting = False
         self.up_since_ns: int | None = None
@@ -62,11 +68,14 @@ class Reconnect:
 
     @property
     def is_due(self) -> bool:
-        return self._next_ns is not None and self._clock.now_ns() >= self._next_ns
+        if self._next_ns is None:
+            return False
+        return self._clock.now_ns() >= self._next_ns or (self._waits_for_clock and self._clock.trusted())
 
     def begun(self) -> None:
         """An attempt has begun."""
         self.connecting = True
+        self._waits_for_clock = False
         self._next_ns = self._clock.now_ns() + CONNECT_MAX_S * NS_PER_S
 
     def succeeded(self) -> None:
@@ -93,6 +102,7 @@ class Reconnect:
             sentence += "; each connection ends soon: does another client use this device's id?"
         backoff = self._slow if trouble in _SOMEBODY_MUST_ACT else self._quick
         self._next_ns = now_ns + backoff.next_ns()
+        self._waits_for_clock = trouble in _CLOCK_MAY_BE_WRONG and not self._clock.trusted()
         self.connecting = False
         self.up_since_ns = None
         self.trouble = trouble

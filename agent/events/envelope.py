@@ -107,13 +107,14 @@ def is_historical(stored: Stored, *, boot_id: str, now_ns: int, wall_ns: int | N
     """Tell whether an event that is published now is history.
 
     Within one boot the monotonic clock decides; after a reboot two trusted wall times do; without them it is history,
-    since nobody can tell how long the board was off. wall_ns: None while the clock is not trusted.
+    since nobody can tell how long the board was off. So it is where it seems to come from the future: one of the two
+    clocks was wrong. wall_ns: None while the clock is not trusted.
     """
     if stored.boot_id == boot_id:
         return now_ns - stored.at_ns > HISTORICAL_AFTER_NS
     if stored.at_wall_ns is None or wall_ns is None:
         return True
-    return wall_ns - stored.at_wall_ns > HISTORICAL_AFTER_NS
+    return not 0 <= wall_ns - stored.at_wall_ns <= HISTORICAL_AFTER_NS
 
 
 def schema_name(event_type: str) -> str:

@@ -60,6 +60,13 @@ def test_at_the_end_doubtful_seconds_were_watched() -> None:
     assert sight.take_spent().watched_ns == 6 * S
 
 
+def test_a_suspended_machine_has_watched_nothing_meanwhile() -> None:
+    sight = Sight(blind_after_s=10)
+    assert watch(sight, [(0, None), (5, None), (3605, None), (3606, None)]) == []
+    spent = sight.take_spent()
+    assert (spent.watched_ns, spent.blind_ns) == (6 * S, 3600 * S)
+
+
 def test_time_that_goes_backwards_takes_nothing_away() -> None:
     sight = Sight(blind_after_s=10)
     watch(sight, [(5, None), (3, None), (6, None)])
