@@ -3,7 +3,6 @@
 import argparse
 import logging
 import secrets
-import shutil
 import signal
 import sys
 import threading
@@ -16,7 +15,7 @@ from tools.chaos.leftovers import Leftovers
 from tools.chaos.plan import FAULTS
 from tools.chaos.rig import World
 from tools.chaos.rows import Row, markdown, save, terminal
-from tools.chaos.run import HOUR_S, SMOKE_SPEED, Run, hour_budget, smoke_budget
+from tools.chaos.run import HOUR_S, SMOKE_PATIENCE_S, SMOKE_SPEED, Run, hour_budget, smoke_budget
 
 _WORK = Path(".work/chaos")
 
@@ -30,8 +29,6 @@ def main(words: Sequence[str]) -> int:
     if args.smoke:
         faults = [fault for fault in faults if fault.smoke]
     folder = args.out.absolute()
-    shutil.rmtree(folder / "rigs", ignore_errors=True)
-    (folder / "rigs").mkdir(parents=True)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -48,11 +45,12 @@ def main(words: Sequence[str]) -> int:
 
     with Leftovers(_WORK / "left") as leftovers:
         world = World(
-            folder=folder / "rigs",
+            folder=leftovers.fresh(folder / "rigs"),
             leftovers=leftovers,
             stop=stop,
             seed=seed,
             speed=SMOKE_SPEED if args.smoke else 1.0,
+            patience_s=SMOKE_PATIENCE_S if args.smoke else 1e9,
         )
         run = Run(world, faults, folder, tell=tell)
         report = run.run(smoke_budget if args.smoke else hour_budget(args.seconds))

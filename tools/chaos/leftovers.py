@@ -6,6 +6,7 @@ The list is a file with a lock, so that a run that was killed is tidied up by th
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -15,11 +16,11 @@ from typing import Literal, Self
 import msgspec
 import psutil
 
-Kind = Literal["process", "mount", "namespace"]
+Kind = Literal["process", "mount", "namespace", "folder"]
 
 
 class Leftover(msgspec.Struct, frozen=True):
-    """A thing to undo. name: pid, mount point, name of the namespace. born: a process's start, so that no other with
+    """A thing to undo. name: pid, path, name of the namespace. born: a process's start, so that no other with
     its number is ended."""
 
     kind: Kind
@@ -49,6 +50,23 @@ class Leftovers:
     def namespace(self, name: str) -> None:
         self._add(Leftover("namespace", name))
 
+    def folder(self, path: Path) -> None:
+        self._add(Leftover("folder", str(path)))
+
+    @staticmethod
+    def fresh(folder: Path) -> Path:
+        """Give an empty folder, whatever an earlier run has left in it."""
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def children(self) -> None:
+        """Add the processes of ours that others have started for us."""
+        known = {item.name for item in self._list if item.kind == "process"}
+        for child in psutil.Process().children():
+            if str(child.pid) not in known:
+                self.process(child.pid)
+
     def _add(self, item: Leftover) -> None:
         self._list.append(item)
         self._file.write(msgspec.json.encode(item) + b"\n")
@@ -72,6 +90,8 @@ def undo(items: Sequence[Leftover]) -> None:
                 while Path(item.name).is_mount():
                     if subprocess.run(["umount", item.name], check=False, capture_output=True).returncode:
                         subprocess.run(["umount", "--lazy", item.name], check=False, capture_output=True)
+            case "folder":
+                shutil.rmtree(item.name, ignore_errors=True)
             case "namespace":
                 subprocess.run(["ip", "netns", "delete", item.name], check=False, capture_output=True)
 

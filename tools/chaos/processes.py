@@ -163,7 +163,7 @@ class Broker(Child):
 
 
 class Collector(Child):
-    """The reference collector, or what `module` names in its place."""
+    """The reference collector, or what `program` (a module, and words for it) names in its place."""
 
     def __init__(
         self,
@@ -174,13 +174,13 @@ class Collector(Child):
         store_url: str,
         instance: str = "collector",
         words: Sequence[str] = (),
-        module: str = "tools.fleet.collector",
+        program: Sequence[str] = ("tools.fleet.collector",),
         prefix: Sequence[str] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         super().__init__(leftovers, folder / f"collector-{instance}.log")
         self.metrics_port = free_port()
-        self._command = [*prefix, sys.executable, "-m", module, "--broker", broker_url, "--store", store_url]
+        self._command = [*prefix, sys.executable, "-m", *program, "--broker", broker_url, "--store", store_url]
         self._command += ["--metrics", f"127.0.0.1:{self.metrics_port}", "--instance", instance, "--plaintext", *words]
         self.client_id = instance
 
@@ -219,12 +219,14 @@ class Producer(Child):
         """Begin a life; whether its outbox opened is told in the ledger."""
         self._lives += 1
         orders = msgspec.structs.replace(self.orders, seed=self.orders.seed + self._lives)
-        command = [*self._prefix, sys.executable, "-m", "tools.chaos.producer", msgspec.json.encode(orders).decode()]
-        process = self.launch(command, piped=True)
+        process = self.launch([*self._prefix, sys.executable, "-m", *self._program(orders)], piped=True)
         pipe = process.stdout
         assert pipe is not None
         self._reader = threading.Thread(target=lambda: self._ledger.read(self.device, pipe), daemon=True)
         self._reader.start()
+
+    def _program(self, orders: Orders) -> list[str]:
+        return ["tools.chaos.producer", msgspec.json.encode(orders).decode()]
 
     def say(self, order: str) -> None:
         """Give an order; one that nobody hears any more is lost."""
@@ -254,3 +256,23 @@ class Producer(Child):
         """Stop in order."""
         self.say("stop")
         self.wait()
+
+
+class Daemon(Producer):
+    """A device that is the whole agent: it takes no orders, and stops at SIGTERM."""
+
+    def _program(self, orders: Orders) -> list[str]:
+        settings = {
+            "device.site": orders.site,
+            "device.id": orders.device,
+            "mqtt.url": orders.mqtt.url,
+            "mqtt.ack_mode": orders.mqtt.ack_mode,
+            "camera.source": "scene",
+            "outbox.directory": orders.directory,
+            "report.discovery": "false",
+        }
+        words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+        return ["tools.chaos.daemon", "run", *words]
+
+    def say(self, order: str) -> None:
+        """It does not listen."""

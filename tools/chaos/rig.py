@@ -42,7 +42,8 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     stop: threading.Event
     seed: int
     speed: float = 1.0
-    collector: str = "tools.fleet.collector"
+    patience_s: float = 1e9
+    """How long anything is waited for at most."""
 
 
 class Rig:
@@ -62,6 +63,8 @@ class Rig:
         self.recoveries_s: list[float] = []
         self.unrecovered = 0
         self.power_cuts = 0
+        self.broker_kills = 0
+        """Of brokers that are no children of the rig's own."""
         self.notes: list[str] = []
         self.broker: Broker | None = None
         self.collectors: list[Collector] = []
@@ -96,7 +99,7 @@ class Rig:
     @property
     def sigkills(self) -> int:
         """SIGKILLs that found their process alive."""
-        return sum(child.sigkills for child in self._children)
+        return self.broker_kills + sum(child.sigkills for child in self._children)
 
     def begin(self, *, broker: Sequence[str] = (), url: str = "", collector_words: Sequence[str] = ()) -> None:
         """Start a broker with more lines of configuration, a collector and the devices. url: where devices connect."""
@@ -123,7 +126,7 @@ class Rig:
         url: str = "",
         prefix: Sequence[str] = (),
         enter: Callable[[], None] = lambda: None,
-        module: str = "",
+        program: Sequence[str] = ("tools.fleet.collector",),
     ) -> Collector:
         """prefix: words before its command. enter: moves a thread to where its counters can be read."""
         collector = Collector(
@@ -133,7 +136,7 @@ class Rig:
             store_url=self.store_url,
             instance=instance,
             words=words,
-            module=module or self.world.collector,
+            program=program,
             prefix=prefix,
         )
         self.collectors.append(collector)
@@ -152,20 +155,31 @@ class Rig:
     ) -> None:
         """directory: where a device has its outbox. prefix: words before the commands."""
         for device in self.devices:
-            where = self.folder / device if directory is None else directory(device)
-            how = {name: value for name, value in self._how.items() if name in Orders.__struct_fields__}
-            mqtt = {name: value for name, value in self._how.items() if name in MqttSettings.__struct_fields__}
-            orders = Orders(
-                directory=str(where),
-                mqtt=MqttSettings(**{"url": url, "ack_mode": "collector", "plaintext": True, **mqtt}),
-                site=SITE,
-                device=device,
-                rate_per_s=self._rate_per_s,
-                seed=self.rng.randrange(2**32),
-                speed=self.world.speed,
-                **how,
-            )
-            self.add_producer(orders, prefix=prefix)
+            where = None if directory is None else directory(device)
+            self.add_producer(self.orders_of(device, url, directory=where), prefix=prefix)
+
+    def start_producer(self, device: str, url: str, **mqtt: Any) -> Producer:
+        """Start one device. mqtt: fields of MqttSettings."""
+        return self.add_producer(self.orders_of(device, url, **mqtt))
+
+    def orders_of(self, device: str, url: str, *, directory: Path | None = None, **mqtt: Any) -> Orders:
+        """Give the orders of a device, as this rig's devices are."""
+        how = {name: value for name, value in self._how.items() if name in Orders.__struct_fields__}
+        mqtt |= {name: value for name, value in self._how.items() if name in MqttSettings.__struct_fields__}
+        return Orders(
+            directory=str(directory or self.folder / device),
+            mqtt=MqttSettings(**{"url": url, "ack_mode": "collector", "plaintext": True, **mqtt}),
+            site=SITE,
+            device=device,
+            rate_per_s=self._rate_per_s,
+            seed=self.rng.randrange(2**32),
+            speed=self.world.speed,
+            **how,
+        )
+
+    def take_in(self, child: Child) -> None:
+        """Count a child's kills among the rig's, and end it with the rig."""
+        self._children.append(child)
 
     def add_producer(self, orders: Orders, *, prefix: Sequence[str] = ()) -> Producer:
         producer = Producer(self.world.leftovers, self.folder, self.ledger, orders, prefix=prefix)
@@ -192,7 +206,7 @@ class Rig:
 
     def until(self, condition: Callable[[], bool], within_s: float) -> bool:
         """Wait for a condition; tells whether it came. Raises Stopped."""
-        end_ns = self.clock.now_ns() + int(within_s * NS_PER_S)
+        end_ns = self.clock.now_ns() + int(min(within_s, self.world.patience_s) * NS_PER_S)
         while not condition():
             if self.clock.now_ns() >= end_ns:
                 return False
@@ -232,11 +246,11 @@ class Rig:
         child.start()
 
     def revive(self) -> None:
-        """Start devices that have ended by themselves, as a service manager does."""
-        for producer in self.producers:
-            if not producer.is_alive:
-                producer.wait()
-                producer.start()
+        """Start what has ended by itself, as a service manager does."""
+        for child in (*self.collectors, *self.producers):
+            if not child.is_alive:
+                child.wait()
+                child.start()
 
     def settle(self, *, within_s: float = 300.0) -> bool:
         """Let the devices decide nothing more, and wait until nothing is under way. Tells whether it came to that."""
@@ -250,7 +264,7 @@ class Rig:
                 return False
             return len(self.store.reached(self.ledger.marks())) == len(self.ledger.marks())
 
-        end_ns = self.clock.now_ns() + int(within_s * NS_PER_S)
+        end_ns = self.clock.now_ns() + int(min(within_s, self.world.patience_s) * NS_PER_S)
         while not is_quiet():
             if self.clock.now_ns() >= end_ns:
                 return False

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from agent.clock import NS_PER_S, SystemClock
+from agent.errors import MaskwatchError
 from tools.chaos.processes import CannotRunError
 from tools.chaos.rig import World
 from tools.chaos.rows import Report, Row, save
@@ -15,6 +16,7 @@ from tools.chaos.trial import Budget, Fault
 HOUR_S = 3600.0
 SMOKE_SPEED = 4.0
 SMOKE_SCALE = 0.05
+SMOKE_PATIENCE_S = 60.0
 
 
 class Run:
@@ -66,7 +68,8 @@ class Run:
             return fault.run(self._world, budget, fault)
         except CannotRunError as error:
             return Row(fault=fault.title, not_run=str(error))
-        except (OSError, RuntimeError, msgspec.MsgspecError) as error:  # a defect of the suite must not pass for a row
+        except (OSError, RuntimeError, MaskwatchError, msgspec.MsgspecError) as error:
+            # A defect of the suite must not pass for a fault that was answered.
             return Row(fault=fault.title, not_run=f"the suite failed: {type(error).__name__}: {error}", failed=True)
 
 

@@ -54,7 +54,14 @@ def repeat(
 
 
 def tried(
-    world: World, fault: Fault, rig: Rig, work: Callable[[], None], *, settle_s: float = 300.0, note: str = ""
+    world: World,
+    fault: Fault,
+    rig: Rig,
+    work: Callable[[], None],
+    *,
+    before_rest: Callable[[], None] = lambda: None,
+    settle_s: float = 300.0,
+    note: str = "",
 ) -> Row:
     """Run the work of a fault on its rig, let everything come to rest, and give its row."""
     clock = SystemClock()
@@ -68,9 +75,12 @@ def tried(
         except TimeoutError as error:
             notes.append(f"cut short: {error}")
             rig.unrecovered += 1
-        for child in [rig.broker, *rig.collectors, *rig.producers]:
-            if child is not None and not child.is_alive and not world.stop.is_set():
-                child.start()  # an interrupted injection must not look like a loss
+        try:
+            before_rest()
+            if rig.broker is not None and not rig.broker.is_alive:
+                rig.broker.start()  # an injection that was interrupted must not look like a loss
+        except TimeoutError as error:
+            notes.append(str(error))
         if not rig.settle(within_s=settle_s if not world.stop.is_set() else 20.0):
             notes.append(f"did not come to rest within {settle_s:.0f} s: {rig.unsettled()}")
         verdict = rig.verdict()
