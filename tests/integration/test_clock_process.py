@@ -15,7 +15,7 @@ from tests.real import Mosquitto, Subscriber, wait_for
 Event = Envelope[EventData]
 EVENTS = "maskwatch/test/board/events"
 TWO_YEARS_S = 2 * 365 * 86_400
-NOW_S = 1_811_808_000  # what the right time is here: the first of June 2027, on any day
+NOW_S = 1_813_017_600  # what the right time is here: the middle of June 2027, on any day
 
 
 def libfaketime() -> str:
