@@ -77,11 +77,11 @@ class Postgres:
         """End it at once, without a word to its sessions or its disk; it recovers at the next start."""
         self._end(signal.SIGQUIT)
 
-    def new_database(self) -> str:
+    def new_database(self, *, encoding: str = "UTF8") -> str:
         """Make an empty database; give its URL."""
         self._databases += 1
         name = f"test{self._databases}"
-        self.execute(f"CREATE DATABASE {name}")
+        self.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0")
         return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
 
     def execute(self, query: str, *values: object, url: str = "") -> list[tuple[Any, ...]]:

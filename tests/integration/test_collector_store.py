@@ -397,6 +397,13 @@ def test_a_server_that_restarts_fails_a_commit_and_takes_the_next(postgres: Post
     store.close()
 
 
+def test_a_database_that_knows_no_encoding_is_as_good_as_any(postgres: Postgres) -> None:
+    with closing(PostgresStore(postgres.new_database(encoding="SQL_ASCII"))) as store:
+        store.commit([event(1, data={"text": "héé"})], now_ms=NOW_MS)
+
+        assert store.commit([event(1, data={"text": "héé"}), event(2)], now_ms=NOW_MS).duplicates == 1
+
+
 def test_a_user_who_may_not_write_is_told(postgres: Postgres) -> None:
     url = postgres.new_database()
     PostgresStore(url).commit([event(1)], now_ms=NOW_MS)

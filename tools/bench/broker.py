@@ -24,8 +24,8 @@ class NoBrokerError(Exception):
 
 
 @contextmanager
-def mosquitto(folder: Path) -> Iterator[int]:
-    """Run a broker from enter to exit; gives its port. Raises NoBrokerError."""
+def mosquitto(folder: Path, *more: str) -> Iterator[int]:
+    """Run a broker from enter to exit; gives its port. more: lines of its configuration. Raises NoBrokerError."""
     program = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
     if program is None:
         raise NoBrokerError("needs mosquitto: apt-get install mosquitto")
@@ -33,7 +33,7 @@ def mosquitto(folder: Path) -> Iterator[int]:
         door.bind(("127.0.0.1", 0))
         port: int = door.getsockname()[1]
     config = folder / "mosquitto.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    config.write_text("\n".join([f"listener {port} 127.0.0.1", "allow_anonymous true", *more, ""]))
     process = subprocess.Popen([program, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         await_until(lambda: _answers(port), "mosquitto does not start")

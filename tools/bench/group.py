@@ -39,6 +39,12 @@ def _delivery(options: Options) -> list[Row]:
     return measure(options)
 
 
+def _collector(options: Options) -> list[Row]:
+    from tools.bench.collector import measure
+
+    return measure(options)
+
+
 def _install(options: Options) -> list[Row]:
     from tools.bench.install import measure
 
@@ -52,6 +58,7 @@ GROUPS: dict[str, Callable[[Options], list[Row]]] = {
     "growth": _growth,
     "start": _start,
     "delivery": _delivery,
+    "collector": _collector,
     "install": _install,
 }
 

@@ -28,6 +28,7 @@ _CONNECT: dict[str, Any] = {
     "connect_timeout": 5,
     "tcp_user_timeout": 15_000,
     "application_name": "maskwatch-collector",
+    "client_encoding": "utf8",  # or a database made in the C locale would give bytes
     # A commit is on the disk when it returns, whatever the server's default. An instance that is stopped in the middle
     # of a transaction must not keep the devices of the others locked. Every query here goes by an index, and the
     # planner knows that only after the first ANALYZE.
