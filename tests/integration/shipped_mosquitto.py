@@ -1,6 +1,5 @@
 """The broker of deploy/mosquitto as it is shipped, on loopback, with an authority of its own; and clients of it."""
 
-import re
 import signal
 import ssl
 import threading
@@ -16,10 +15,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from tests.real import WITHIN_S, Mosquitto, free_port, need
 from tools.fleet.ca.authority import Role
 from tools.fleet.ca.store import Store
-
-SHIPPED = Path(__file__).parents[2] / "deploy" / "mosquitto"
-_FILES = "/etc/mosquitto/maskwatch/"
-_LISTENER = re.compile(r"^listener 8883$", re.MULTILINE)
+from tools.fleet.shipped import lay_out
 
 
 class TestAuthority:
@@ -57,36 +53,20 @@ class TestAuthority:
             store.revoke(name, now=datetime.now(UTC))
 
 
-def placed(text: str, *, files: Path, port: int) -> str:
-    """Give the shipped configuration for another folder and port; every other word of it stays.
-
-    Raises AssertionError when it holds not what is to be replaced.
-    """
-    assert len(_LISTENER.findall(text)) == 1
-    assert _FILES in text
-    return _LISTENER.sub(f"listener {port} 127.0.0.1", text).replace(_FILES, f"{files}/")
-
-
 class ShippedMosquitto(Mosquitto):
     """deploy/mosquitto/maskwatch.conf with its access list, and what Debian's own file says beside it."""
 
-    def __init__(self, folder: Path, authority: TestAuthority, *, extra: str = "") -> None:
+    def __init__(self, folder: Path, authority: TestAuthority) -> None:
         self._program = need("mosquitto", "mosquitto")
         self._authority = authority
         self.files = folder / "maskwatch"
-        self.files.mkdir(parents=True)
         self.port = free_port()
         self.tls = True
         self.log = folder / "log"
-        (self.files / "acl").touch(mode=0o600)
-        (self.files / "acl").write_bytes((SHIPPED / "acl").read_bytes())
         certificate, key = authority.issue("broker", "server")
-        for name, source in (("ca.pem", authority.ca), ("broker.pem", certificate), ("broker.key", key)):
-            (self.files / name).write_bytes(source.read_bytes())
-        self.take_revocations()
-        self._config = folder / "mosquitto.conf"
-        shipped = placed((SHIPPED / "maskwatch.conf").read_text(), files=self.files, port=self.port)
-        self._config.write_text(f"user root\npersistence_location {folder}/\n{shipped}\n{extra}")
+        self._config = lay_out(
+            folder, port=self.port, ca=authority.ca, crl=authority.crl, certificate=certificate, key=key
+        )
         self._process = None
 
     def take_revocations(self) -> None:

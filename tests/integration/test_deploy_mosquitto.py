@@ -21,8 +21,9 @@ from agent.events.envelope import Envelope, decode
 from agent.events.state import Reply, Status
 from agent.events.types import AgentStart, AgentStop, EventData, PersonNew
 from tests.integration.agent_process import AgentProcess, sped_up
-from tests.integration.shipped_mosquitto import SHIPPED, Client, ShippedMosquitto, TestAuthority, placed
+from tests.integration.shipped_mosquitto import Client, ShippedMosquitto, TestAuthority
 from tests.real import need, wait_for
+from tools.fleet.shipped import SHIPPED, placed
 
 NOT_AUTHORISED = 135
 Pair = tuple[Path, Path]

@@ -16,6 +16,7 @@ from typing import Literal, get_args
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from agent.errors import InputError, nearest
@@ -146,6 +147,16 @@ def describe(certificate: x509.Certificate) -> Entry:
         begins=certificate.not_valid_before_utc,
         ends=certificate.not_valid_after_utc,
     )
+
+
+def pem(signed: x509.Certificate | x509.CertificateRevocationList) -> bytes:
+    """Write a certificate or a list as the text that every program reads."""
+    return signed.public_bytes(Encoding.PEM)
+
+
+def pem_of_key(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Write a key as text, unencrypted: who reads the file is it."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def program_of(name: str) -> Role | None:

@@ -19,12 +19,7 @@ from typing import Literal, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from agent.errors import InputError, MaskwatchError, NotPermittedError, StorageError, nearest
 from tools.fleet.ca import authority as core
@@ -60,9 +55,9 @@ class Store:
             for part in ("issued", "signed"):
                 (folder / part).mkdir(mode=0o700, exist_ok=True)
             authority = core.found(name, now=now, days=days)
-            _write(folder / "ca.key", _pem_of_key(authority.key), mode=0o600)
-            _write(folder / "ca.crl", _pem(core.revocation_list(authority, (), now=now)))
-            _write(folder / "ca.pem", _pem(authority.certificate))  # the last: with it the folder is one
+            _write(folder / "ca.key", core.pem_of_key(authority.key), mode=0o600)
+            _write(folder / "ca.crl", core.pem(core.revocation_list(authority, (), now=now)))
+            _write(folder / "ca.pem", core.pem(authority.certificate))  # the last: with it the folder is one
         return cls(folder, authority)
 
     @classmethod
@@ -101,7 +96,7 @@ class Store:
         certificate = core.sign(
             self._authority, key.public_key(), name=name, role=role, hosts=hosts, now=now, days=days
         )
-        _write(self.key_of(name), _pem_of_key(key), mode=0o600)
+        _write(self.key_of(name), core.pem_of_key(key), mode=0o600)
         return self._keep(certificate)
 
     def renew(self, name: str, *, now: datetime, days: int) -> Entry:
@@ -126,7 +121,7 @@ class Store:
             raise InputError(f"nobody bears this name{self._nearest(name)}", where=name, remedy="see list")
         before = [(entry.serial_number, entry.revocation_date_utc) for entry in self._crl()]
         crl = core.revocation_list(self._authority, [*before, *((serial, now) for serial in taken)], now=now)
-        _write(self.crl_path, _pem(crl))
+        _write(self.crl_path, core.pem(crl))
         return len(taken)
 
     def entries(self, *, now: datetime) -> list[Listed]:
@@ -158,8 +153,8 @@ class Store:
 
     def _keep(self, certificate: x509.Certificate) -> Entry:
         entry = core.describe(certificate)
-        _write(self._memory_of(entry.serial), _pem(certificate))
-        _write(self.certificate_of(entry.name), _pem(certificate))
+        _write(self._memory_of(entry.serial), core.pem(certificate))
+        _write(self.certificate_of(entry.name), core.pem(certificate))
         return entry
 
     def _remembered(self, serial: int) -> x509.Certificate:
@@ -191,14 +186,6 @@ def _state(entry: Entry, revoked: frozenset[int], now: datetime) -> State:
     if entry.serial in revoked:
         return "revoked"
     return "valid" if now <= entry.ends else "expired"
-
-
-def _pem(signed: x509.Certificate | x509.CertificateRevocationList) -> bytes:
-    return signed.public_bytes(Encoding.PEM)
-
-
-def _pem_of_key(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _write(path: Path, content: bytes, *, mode: int = 0o644) -> None:
