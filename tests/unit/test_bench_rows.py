@@ -87,7 +87,7 @@ def test_a_group_that_fails_is_a_row_that_says_why(tmp_path: Path) -> None:
 def test_a_group_gives_rows_that_survive_the_way_through_json(tmp_path: Path) -> None:
     rows = [Row(name="x", unit="ms", budget=1, measured=2, note="n")]
     assert msgspec.json.decode(msgspec.json.encode(rows), type=list[Row]) == rows
-    assert set(GROUPS) == {"nets", "frames", "growth", "start", "delivery", "install"}
+    assert set(GROUPS) == {"nets", "frames", "growth", "start", "delivery", "collector", "install"}
     assert Options(folder=str(tmp_path)).full is False
 
 
