@@ -21,7 +21,7 @@ from tools.bench.rows import Options, Row, interleave, quantile
         (120.0, 120.0, True, "kept"),
         (119.0, 120.0, True, "missed"),
         (None, 1.0, False, "not measured"),
-        (1.0, None, False, "not measured"),
+        (1.0, None, False, "no budget"),
         (0.0, 0.0, False, "kept"),
     ],
 )

@@ -17,7 +17,7 @@ from tools.bench.machine import Machine, describe
 from tools.bench.rows import Row, Verdict
 
 _LIMIT_S, _LIMIT_FULL_S = 240.0, 3600.0
-_STYLES: dict[Verdict, str] = {"kept": "green", "missed": "bold red", "not measured": "dim"}
+_STYLES: dict[Verdict, str] = {"kept": "green", "missed": "bold red", "not measured": "dim", "no budget": ""}
 
 # What no machine without the board can measure, and how it will be.
 _ELSEWHERE = (

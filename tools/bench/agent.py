@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,8 +41,17 @@ def open_outbox(folder: Path) -> Iterator[Outbox]:
 class Pass:
     """One run over a clip. seconds: all of it, decoding and storing included; frame_ms: of the last 5,000 frames."""
 
-    def __init__(self, clip: Path, pipeline: Pipeline, outbox: Outbox, *, loop: bool = False, frames: int = 0) -> None:
-        """frames: stop after so many; 0 is the whole clip."""
+    def __init__(
+        self,
+        clip: Path,
+        pipeline: Pipeline,
+        outbox: Outbox,
+        *,
+        loop: bool = False,
+        frames: int = 0,
+        until: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """frames: stop after so many; 0 is the whole clip. until: asked after each frame."""
         self.frame_ms: deque[float] = deque(maxlen=5000)  # a longer list would be the growth that is measured
         self.frames = 0
         self.events = 0
@@ -58,6 +67,8 @@ class Pass:
                 self.frame_ms.append((now - last) * 1000)
                 last = now
                 self.frames += 1
+                if until():
+                    break
         self.seconds = time.perf_counter() - start
 
     @property

@@ -19,15 +19,17 @@ from agent.events.types import Event, LabelCounts, PersonEnd, PersonNew
 from agent.settings import MqttSettings, OutboxSettings, ReportSettings
 from tools.bench.agent import Pass, make_pipeline, open_outbox, shipped_nets
 from tools.bench.broker import NoBrokerError, Subscriber, await_until, mosquitto
+from tools.bench.card import card
 from tools.bench.clips import people
-from tools.bench.machine import written_bytes
 from tools.bench.rows import Options, Row, quantile
 
 _BURST, _BURST_PER_S = 1000, 100
-_LONE, _LONE_EVERY_S = 10, 0.5
+_LONE, _LONE_FULL, _LONE_EVERY_S = 4, 20, 6.5  # farther apart than ext4's own commit interval, 5 s
+_COMMITS, _COMMIT_EVENTS = 300, 3  # what 25 ms hold at 100 events/s
 _LATENCY, _LATENCY_PER_S = 150, 10
 _BACKLOG = 5000
 _PAIRS, _PAIR_FRAMES = 5, 340
+_PAIRS_FULL, _BACKLOG_FULL = 10, 86_400  # a day without a broker, one event a second
 _STEP_S = 1.0  # as the daemon's delivery thread
 _CLOCK = SystemClock()
 
@@ -37,10 +39,11 @@ def measure(options: Options) -> list[Row]:
     folder = Path(options.folder)
     rows: list[Row] = []
     with mosquitto(folder) as port, Subscriber(port) as subscriber:
-        rows += _disk(folder, port)
+        rows += _disk(folder, port, lone=_LONE_FULL if options.full else _LONE)
+        rows.append(_commit(folder))
         rows.append(_latency(folder, port, subscriber))
         rows.append(_drain(folder, port, subscriber))
-        rows.append(_frames_while_draining(folder, port))
+        rows.append((_frames_while_draining_a_day if options.full else _frames_while_draining)(folder, port))
     return rows
 
 
@@ -65,14 +68,18 @@ class Station:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self.hand_over.wake()
-        self._thread.join()
+        self.stop()
 
     @property
     def delivery(self) -> Delivery:
         assert self._delivery is not None
         return self._delivery
+
+    def stop(self) -> None:
+        """Stop in order."""
+        self._stop.set()
+        self.hand_over.wake()
+        self._thread.join()
 
     def await_empty(self, stored: int) -> None:
         """Wait until that many events are stored and all of them acknowledged."""
@@ -144,29 +151,53 @@ def _paced(count: int, per_s: float) -> Iterator[Iterator[int]]:
     yield numbers()
 
 
-def _disk(folder: Path, port: int) -> list[Row]:
-    """Count what the process sends to the disk, from the first commit to the last delete and a clean stop."""
-    with (
-        Station(folder / f"burst-{new_id()}", port, frames_coming=False) as station,
-        _paced(_BURST, _BURST_PER_S) as go,
-    ):
-        before = written_bytes()
-        for number in go:
-            station.hand_over.put([lone_event(number)])
-        station.await_empty(_BURST)
-    burst = (written_bytes() - before) / _BURST / 1000
-    with Station(folder / f"lone-{new_id()}", port, frames_coming=False) as station:
-        before = written_bytes()
-        with _paced(_LONE, 1 / _LONE_EVERY_S) as go:
+def _disk(folder: Path, port: int, *, lone: int) -> list[Row]:
+    """Count what reaches the device, from the first commit to the last delete and a clean stop."""
+    with card(folder) as disk:
+        with Station(disk.folder / "burst", port, frames_coming=False) as station, _paced(_BURST, _BURST_PER_S) as go:
+            before = disk.written_bytes()
             for number in go:
                 station.hand_over.put([lone_event(number)])
-                station.await_empty(number + 1)
-        lone = (written_bytes() - before) / _LONE / 1000
-    note = f"{_BURST} events at {_BURST_PER_S}/s, delivered and deleted, the clean stop included"
+            station.await_empty(_BURST)
+        burst = (disk.written_bytes() - before) / _BURST / 1000
+    with card(folder) as ours, card(folder, options="noatime") as default:
+        stations = [Station(disk.folder / "lone", port, frames_coming=False) for disk in (ours, default)]
+        with stations[0], stations[1], _paced(lone, 1 / _LONE_EVERY_S) as go:
+            before_each = [disk.written_bytes() for disk in (ours, default)]
+            for number in go:
+                for station in stations:
+                    station.hand_over.put([lone_event(number)])
+                    station.await_empty(number + 1)
+            time.sleep(_LONE_EVERY_S)  # until ext4 has written its journal of its own accord
+            after_each = [disk.written_bytes() for disk in (ours, default)]
+    alone, alone_default = (
+        (after - before) / lone / 1000 for before, after in zip(before_each, after_each, strict=True)
+    )
+    note = f"{_BURST} events at {_BURST_PER_S}/s, delivered and deleted, the clean stop included; {disk.how}"
     return [
         Row(name="disk, an event in a burst", unit="kB", budget=3.5, measured=burst, note=note),
-        Row(name="disk, a lone event", unit="kB", budget=16, measured=lone, note=f"one every {_LONE_EVERY_S:g} s"),
+        Row(
+            name="disk, a lone event",
+            unit="kB",
+            budget=16,
+            measured=alone,
+            note=f"{lone}, {_LONE_EVERY_S:g} s apart; {ours.how}; {alone_default:.1f} kB with ext4's default commit=5",
+        ),
     ]
+
+
+def _commit(folder: Path) -> Row:
+    """Time commits of a burst on a disk of its own."""
+    spent_ms = []
+    with card(folder) as disk, open_outbox(disk.folder) as outbox:
+        for number in range(_COMMITS):
+            events = [lone_event(number * _COMMIT_EVENTS + more) for more in range(_COMMIT_EVENTS)]
+            start_ns = _CLOCK.now_ns()
+            outbox.append(events)
+            spent_ms.append((_CLOCK.now_ns() - start_ns) / NS_PER_MS)
+            outbox.acknowledge(outbox.stream, outbox.last_sequence)
+    note = f"{_COMMITS} of {_COMMIT_EVENTS} events each, p50 {quantile(spent_ms, 0.5):.2f} ms; a card's is its own"
+    return Row(name="a commit, p99", unit="ms", budget=None, measured=quantile(spent_ms, 0.99), note=note)
 
 
 def _latency(folder: Path, port: int, subscriber: Subscriber) -> Row:
@@ -219,4 +250,30 @@ def _frames_while_draining(folder: Path, port: int) -> Row:
                 assert station.delivery.figures.acknowledged < _BACKLOG, "the backlog ended before the frames"
             ratios.append(statistics.median(drained.frame_ms) / statistics.median(plain.frame_ms))
     note = f"{_PAIRS} pairs of {_PAIR_FRAMES} frames with people; while draining under the cap"
+    return Row(name="frame time while draining", unit="x", budget=1.15, measured=statistics.median(ratios), note=note)
+
+
+def _frames_while_draining_a_day(folder: Path, port: int) -> Row:
+    """Compare frame times while a day's backlog drains under the cap with times before each part of it."""
+    nets, clip = shipped_nets(), people(folder)
+    directory = folder / f"day-{new_id()}"
+    part = _BACKLOG_FULL // _PAIRS_FULL
+    ratios = []
+    with open_outbox(folder) as outbox:
+        for turn in range(_PAIRS_FULL):
+            prefilled = 0 if turn else _BACKLOG_FULL
+            with Station(directory, port, frames_coming=True, prefilled=prefilled) as station:
+                drained = Pass(
+                    clip,
+                    make_pipeline(*nets),
+                    outbox,
+                    loop=True,
+                    until=lambda: station.delivery.figures.acknowledged >= part or not station.delivery.figures.backlog,
+                )
+            plain = Pass(clip, make_pipeline(*nets), outbox, loop=True, frames=drained.frames)
+            ratios.append(statistics.median(drained.frame_ms) / statistics.median(plain.frame_ms))
+    with Station(directory, port, frames_coming=False) as station:
+        left = station.delivery.figures.backlog
+    assert left < part, f"{left} of {_BACKLOG_FULL} are left"
+    note = f"{_PAIRS_FULL} pairs, {_BACKLOG_FULL} rows drained under the cap; {min(ratios):.3f} to {max(ratios):.3f}"
     return Row(name="frame time while draining", unit="x", budget=1.15, measured=statistics.median(ratios), note=note)

@@ -9,7 +9,7 @@ import msgspec
 
 NS_PER_MS = 1_000_000
 
-Verdict = Literal["kept", "missed", "not measured"]
+Verdict = Literal["kept", "missed", "not measured", "no budget"]
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,8 +24,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def verdict(self) -> Verdict:
-        if self.measured is None or self.budget is None:
+        if self.measured is None:
             return "not measured"
+        if self.budget is None:
+            return "no budget"
         kept = self.measured >= self.budget if self.at_least else self.measured <= self.budget
         return "kept" if kept else "missed"
 

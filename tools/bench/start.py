@@ -11,8 +11,9 @@ from pathlib import Path
 
 from agent.clock import NS_PER_S, SystemClock, new_id
 from tools.bench.broker import LIMIT_S, NoBrokerError, Subscriber, await_until, mosquitto
+from tools.bench.card import Card, card
 from tools.bench.clips import people, still
-from tools.bench.machine import resident_mb, written_bytes
+from tools.bench.machine import resident_mb
 from tools.bench.rows import Options, Row, quantile
 
 _STARTS = 3
@@ -28,7 +29,8 @@ def measure(options: Options) -> list[Row]:
     idle_s = _IDLE_FULL_S if options.full else _IDLE_S
     with mosquitto(folder) as port, Subscriber(port) as subscriber:
         starts = [_start(folder, port, clip, subscriber) for _ in range(_STARTS)]
-        idle_bytes = _idle(folder, port, room, idle_s)
+        with card(folder) as disk:
+            idle_bytes = _idle(disk, port, room, idle_s)
     ready, decided, resident = ([start[part] for start in starts] for part in range(3))
     return [
         Row(name="exec to READY", unit="s", budget=1.5, measured=quantile(ready, 0.5), note=f"median of {_STARTS}"),
@@ -51,7 +53,7 @@ def measure(options: Options) -> list[Row]:
             unit="bytes",
             budget=0,
             measured=idle_bytes,
-            note=f"{idle_s:.0f} s before the empty room" + ("" if options.full else "; --full takes 600"),
+            note=f"{idle_s:.0f} s before the empty room{'' if options.full else '; --full takes 600'}; {disk.how}",
         ),
     ]
 
@@ -98,13 +100,13 @@ def _start(folder: Path, port: int, clip: Path, subscriber: Subscriber) -> tuple
     return (ready_ns - start_ns) / NS_PER_S, (decided_ns - start_ns) / NS_PER_S, memory_mb
 
 
-def _idle(folder: Path, port: int, room: Path, idle_s: float) -> float:
-    with _daemon(folder, port, room) as (pid, manager):
+def _idle(disk: Card, port: int, room: Path, idle_s: float) -> float:
+    with _daemon(disk.folder, port, room) as (_pid, manager):
         _await_ready(manager)
         time.sleep(_SETTLE_S)
-        before = written_bytes(pid)
+        before = disk.written_bytes()
         time.sleep(idle_s)
-        return written_bytes(pid) - before
+        return disk.written_bytes() - before
 
 
 def _await_ready(manager: socket.socket) -> None:
