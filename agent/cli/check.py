@@ -11,26 +11,25 @@ from typing import Any, Literal
 
 import msgspec
 
+from agent import __version__
 from agent.camera import open_camera
 from agent.cli.listener import Listener, spawn
 from agent.cli.options import add_config_options, load_settings
 from agent.cli.terminal import STYLES, console
-from agent.clock import NS_PER_MS, NS_PER_S, Clock, SystemClock, new_id
-from agent.delivery.link import Link, Message
+from agent.clock import NS_PER_MS, NS_PER_S, Clock, SystemClock
 from agent.delivery.mqtt import MqttLink
 from agent.delivery.topics import Identity
 from agent.errors import MaskwatchError, NotPermittedError, StorageError, UnavailableError
 from agent.events.envelope import timestamp
-from agent.events.state import Command, Reply
 from agent.seams import End, Frame, Silence
 from agent.service.health import read_health
+from agent.service.notice import notice_file, read_notice
 from agent.settings import CameraSettings, MqttSettings, OutboxSettings, Settings, VisionSettings
 from agent.vision.nets import load_classifier, load_detector
 
 _CAMERA_S = 10.0
 _BROKER_S = 10.0
 _STEP_S = 0.25
-_ASK_EVERY_S = 2.0
 _BOARD = Path("/proc/device-tree/model")
 
 
@@ -55,7 +54,7 @@ def add_parser(subparsers: Any) -> None:
         "--wait",
         type=float,
         metavar="S",
-        help="the agent is running: ask it, and wait up to S seconds until its first event is acknowledged",
+        help="the agent is running here: wait up to S seconds until its first event is acknowledged",
     )
     what.add_argument("--aim", action="store_true", help="while mounting: live words about what the camera sees")
     add_config_options(parser)
@@ -82,16 +81,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def checks(settings: Settings, clock: Clock, *, wait_s: float | None) -> Iterator[Line]:
-    """Give the lines one by one, as they are known. wait_s: an agent is running, and has the camera."""
+    """Give the lines one by one, as they are known. wait_s: an agent is running, and has camera and connection."""
     yield _line("board", lambda: _board(settings.outbox, settings.mqtt, clock))
     if wait_s is None:
         yield _line("camera", lambda: _camera(settings.camera, clock))
     yield _line("models", lambda: _models(settings.vision))
-    # A broker with certificates takes no other id than the board's own, and takes it away from an agent that runs.
-    visitor = f"maskwatch-check-{new_id()[:8]}"
-    yield _line("broker", lambda: _broker(settings, clock, settings.device.id if wait_s is None else visitor))
-    if wait_s is not None:
-        yield _line("agent", lambda: _agent(settings, clock, wait_s, visitor))
+    if wait_s is None:
+        yield _line("broker", lambda: _broker(settings, clock))
+    else:
+        yield _line("agent", lambda: _agent(settings, clock, wait_s))
     trusted = clock.trusted()
     text = timestamp(clock.wall_ns()) if trusted else "not set by the network: events carry no time until it is"
     yield Line(name="clock", verdict="ok" if trusted else "note", text=text)
@@ -167,61 +165,42 @@ def _models(settings: VisionSettings) -> str:
         detector.close()
 
 
-def _broker(settings: Settings, clock: Clock, client_id: str) -> str:
+def _broker(settings: Settings, clock: Clock) -> str:
     start_ns = clock.now_ns()
-    with _listen(settings, clock, client_id)[0] as listener:
+    # Under the board's own id, the only one that a broker with certificates takes from us. An agent that runs meanwhile
+    # loses its connection for some seconds, and no event.
+    identity = Identity(site=settings.device.site, device=settings.device.id, version=__version__)
+    link = MqttLink(settings.mqtt, client_id=identity.device, spawn=spawn)
+    with Listener(
+        link, where=settings.mqtt.url, topics=[identity.command], clock=clock, rng=random.Random()
+    ) as listener:
         _connect(listener, settings.mqtt.url, clock)
         spent_ms = (clock.now_ns() - start_ns) / NS_PER_MS
         security = " (NOT VERIFIED: mqtt.insecure is set)" if settings.mqtt.insecure else ""
         return f"{settings.mqtt.url}: {listener.state} after {spent_ms:.0f} ms{security}"
 
 
-def _agent(settings: Settings, clock: Clock, wait_s: float, client_id: str) -> str:
-    """Ask the running agent until it says that something of it has arrived."""
-    identity = _identity(settings)
+def _agent(settings: Settings, clock: Clock, wait_s: float) -> str:
+    """Look at the running agent's notice until it says that an event has arrived."""
     end_ns = clock.now_ns() + round(wait_s * NS_PER_S)
-    listener, link = _listen(settings, clock, client_id)
     found: dict[str, Any] = {}
-    with listener:
-        _connect(listener, settings.mqtt.url, clock)
-        ask_ns = clock.now_ns()
-        while clock.now_ns() < end_ns:
-            if clock.now_ns() >= ask_ns and listener.connected:
-                ask = msgspec.json.encode(Command(command="diag", id=new_id()))
-                link.publish(Message(topic=identity.command, payload=ask, qos=1))
-                ask_ns = clock.now_ns() + round(_ASK_EVERY_S * NS_PER_S)
-            for received in listener.step(_STEP_S):
-                found = _diagnosis(received.payload) or found
-            if found.get("acknowledged", 0) >= 1:
-                return f"{found['acknowledged']} events acknowledged, camera {found['camera']}"
+    while clock.now_ns() < end_ns:
+        found = read_notice(os.environ, clock.now_ns()) or found
+        if found.get("acknowledged", 0) >= 1:
+            return f"{found['acknowledged']} events acknowledged, camera {found['camera']}"
+        clock.sleep(_STEP_S)
     if not found:
         raise UnavailableError(
-            f"no answer within {wait_s:g} s", where=identity.command, remedy="systemctl status maskwatch"
+            f"no agent says there within {wait_s:g} s how it is",
+            where=str(notice_file(os.environ)),
+            remedy="systemctl status maskwatch",
         )
     why = found.get("broker") or "connected"
     raise UnavailableError(
         f"no event acknowledged within {wait_s:g} s, {found.get('backlog', 0)} waiting, {why}",
-        where=identity.events,
+        where=settings.mqtt.url,
         remedy="journalctl -u maskwatch",
     )
-
-
-def _diagnosis(payload: bytes) -> dict[str, Any] | None:
-    try:
-        reply = msgspec.json.decode(payload, type=Reply)
-    except msgspec.DecodeError:
-        return None
-    return reply.result if reply.command == "diag" and reply.ok else None
-
-
-def _identity(settings: Settings) -> Identity:
-    return Identity(site=settings.device.site, device=settings.device.id, version="")
-
-
-def _listen(settings: Settings, clock: Clock, client_id: str) -> tuple[Listener, Link]:
-    link = MqttLink(settings.mqtt, client_id=client_id, spawn=spawn)
-    topics = [_identity(settings).reply]
-    return Listener(link, where=settings.mqtt.url, topics=topics, clock=clock, rng=random.Random()), link
 
 
 def _connect(listener: Listener, url: str, clock: Clock) -> None:

@@ -20,9 +20,10 @@ from agent.config import Loaded
 from agent.delivery.complaint import Complaint
 from agent.delivery.recovery import restart_ends
 from agent.errors import MaskwatchError
-from agent.events.state import CameraState
+from agent.events.state import CameraState, Command
 from agent.events.types import AgentStart, AgentStop, Event
 from agent.service.inbox import Commanded, Died, Inbox, Opened, Over, StopAsked
+from agent.service.notice import NoticeBoard
 from agent.service.notify import Notifier, watchdog_interval_s
 from agent.service.pace import Pace
 from agent.service.threads import (
@@ -54,6 +55,7 @@ class Daemon:
         self._world = world
         self._inbox = Inbox()
         self._notifier = Notifier(world.environ)
+        self._notice = NoticeBoard(world.environ)
         self._hung = Complaint(_log, "watchdog.hung", world.clock)
         self._capture_stops = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -190,6 +192,9 @@ class Daemon:
         if line != self._line:
             self._line = line
             self._notifier.status(line)
+        if self._notice.is_there:
+            diagnosis = parts.commands.answer(Command(command="diag")).result
+            self._notice.post(diagnosis, self._world.clock.now_ns())
 
     def _end(
         self,
@@ -203,6 +208,7 @@ class Daemon:
         reason, code, in_order = _judge(cause)
         _log.info("agent.stop reason=%r", reason)
         self._notifier.stopping(reason)
+        self._notice.take_down()
         self._capture_stops.set()
         if not isinstance(cause, Over):  # at the end of a medium vision works on its last frame, and stops by itself
             parts.slot.stop(reason)
