@@ -79,6 +79,12 @@ class Herd:
         with self._lock:
             return len(self._told["up"]) - len(self._told["lost"])
 
+    def is_back(self, agents: int, killed_ns: int) -> bool:
+        """Tell whether all have lost the connection that they had, and have another."""
+        with self._lock:
+            lost = sum(lost_ns >= killed_ns for lost_ns in self._told["lost"])
+        return lost >= agents and self.connected == agents
+
     def since(self, what: What, instant_ns: int) -> list[int]:
         """Give the instants of what has happened from then on, in order."""
         with self._lock:
@@ -127,7 +133,7 @@ def fullest(instants_ns: Sequence[int], span_ns: int) -> int:
 def judge(herd: Herd, *, jitter: bool, agents: int, away_s: float, listening_ns: int, cpu_s: float) -> Round:
     """Sum up what the herd has told since the broker listens again."""
     begun, up = herd.since("begun", listening_ns), herd.since("up", listening_ns)
-    after_s = [(instant_ns - listening_ns) / NS_PER_S for instant_ns in up] or [float("inf")]
+    after_s = [(instant_ns - listening_ns) / NS_PER_S for instant_ns in up] or [_BACK_S]
     return Round(
         jitter=jitter,
         agents=agents,
@@ -144,36 +150,34 @@ def judge(herd: Herd, *, jitter: bool, agents: int, away_s: float, listening_ns:
 
 
 def measure(leftovers: Leftovers, folder: Path, *, agents: int, aways_s: Sequence[float], jitter: bool) -> list[Round]:
-    """Gather a herd, then kill the broker once for each time that it is to be away.
+    """Restart a herd's broker once for each time that it is to be away; a round for each.
 
+    A herd of its own for each restart: agents remember for a minute that their connection did not last.
     Raises CannotRunError where mosquitto or descriptors are missing, TimeoutError when the herd cannot be gathered.
     """
+    return [
+        restart(leftovers, folder / f"away-{number}", agents=agents, away_s=away_s, jitter=jitter)
+        for number, away_s in enumerate(aways_s)
+    ]
+
+
+def restart(leftovers: Leftovers, folder: Path, *, agents: int, away_s: float, jitter: bool) -> Round:
+    """Gather a herd, kill its broker, start it again after a while and wait until all are back."""
     clock = SystemClock()
     _allow_descriptors(agents)
     names = [f"board-{number:04d}" for number in range(agents)]
     papers = write_papers(folder / "papers", names)
     broker = ShippedBroker(leftovers, folder / "broker", papers)
-    rounds: list[Round] = []
     with gathered(leftovers, broker, papers, names, jitter=jitter, folder=folder) as herd:
-        for away_s in aways_s:
-            broker.kill()
-            time.sleep(away_s)
-            broker.start()
-            listening_ns = clock.now_ns()
-            end_s = time.monotonic() + _BACK_S
-            while herd.connected < agents and time.monotonic() < end_s:
-                time.sleep(0.02)
-            rounds.append(
-                judge(
-                    herd,
-                    jitter=jitter,
-                    agents=agents,
-                    away_s=away_s,
-                    listening_ns=listening_ns,
-                    cpu_s=broker.cpu_s,
-                )
-            )
-    return rounds
+        killed_ns = clock.now_ns()
+        broker.kill()
+        time.sleep(away_s)
+        broker.start()
+        listening_ns = clock.now_ns()
+        end_s = time.monotonic() + _BACK_S
+        while not herd.is_back(agents, killed_ns) and time.monotonic() < end_s:
+            time.sleep(0.02)
+        return judge(herd, jitter=jitter, agents=agents, away_s=away_s, listening_ns=listening_ns, cpu_s=broker.cpu_s)
 
 
 def write_papers(folder: Path, names: Sequence[str]) -> Path:
@@ -278,7 +282,7 @@ def main(words: Sequence[str]) -> int:
     """Measure, print, write. 0: all came back each time; 1: not; 69: it cannot be measured here."""
     parser = argparse.ArgumentParser(prog="python -m tools.chaos.herd", description=__doc__, allow_abbrev=False)
     parser.add_argument("--agents", type=int, default=1000)
-    parser.add_argument("--away", type=float, nargs="+", default=[1.0, 30.0], metavar="S", help="default: 1 30")
+    parser.add_argument("--away", type=float, nargs="+", default=[0.0, 30.0], metavar="S", help="default: 0 30")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args(words)
     rounds: list[Round] = []
