@@ -98,7 +98,11 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """On `ack`, from the collector: everything of the stream up to hwm is in its database."""
+    """On `ack`, from the collector: everything of the stream up to hwm is in its database.
+
+    Said after each commit with events of the device, moved or not, and when the device comes online: a device that
+    hears nothing sends a window at a time.
+    """
 
     stream: StreamId
     hwm: Annotated[int, Meta(ge=0)]

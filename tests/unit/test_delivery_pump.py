@@ -134,6 +134,7 @@ def test_a_broker_that_refuses_again_and_again_is_asked_less_and_less() -> None:
         now_ns = wait.until_ns
         assert isinstance(ask(made, now_ns), Send)
     assert min(waits) >= 1.0
+    assert waits[0] < 2.0
     assert max(waits[:2]) <= 4.0
     assert 60.0 <= max(waits) <= 300.0
 
@@ -168,6 +169,12 @@ def test_nobody_listening_is_no_refusal_but_is_said() -> None:
     made.sent(3, NOW)
     made.answered(3, PubackCode.SUCCESS, NOW)
     assert made.sentence == ""
+
+
+def test_each_code_of_the_standard_has_its_number_and_what_it_leads_to() -> None:
+    taken, unheard, hold, rebuild = Outcome.TAKEN, Outcome.UNHEARD, Outcome.HOLD, Outcome.REBUILD
+    by_number = {0: taken, 16: unheard, 128: hold, 131: hold, 135: hold, 144: hold, 145: rebuild, 151: hold, 153: hold}
+    assert {int(code): OUTCOMES[code] for code in PubackCode} == by_number
 
 
 def test_a_code_nobody_knows_is_a_failure() -> None:
@@ -226,6 +233,107 @@ def test_a_collector_that_says_nothing_gets_one_window_each_time_and_is_waited_f
     assert made.sentence == "the collector is silent"
     made.collected(0, now_ns, newest=50_000)  # it lives
     assert made.sentence == ""
+
+
+def send(made: Pump, now_ns: int, *sequences: int) -> None:
+    """Let rows be sent, and be taken by the broker at once."""
+    for sequence in sequences:
+        made.sent(sequence, now_ns)
+        made.answered(sequence, PubackCode.SUCCESS, now_ns)
+
+
+def silence_ends(made: Pump, now_ns: int, *, newest: int) -> float:
+    """Give the second, from NOW, at which a pump that has sent all it may loses patience with the collector."""
+    wait = ask(made, now_ns, newest=newest)
+    assert isinstance(wait, Wait)
+    assert wait.until_ns is not None
+    return (wait.until_ns - NOW) / NS_PER_S
+
+
+def at(second: float) -> int:
+    return NOW + int(second * NS_PER_S)
+
+
+def test_the_collectors_time_begins_when_all_that_there_was_is_sent() -> None:
+    made = pump("collector")
+    made.connected(NOW, newest=5)
+    for sequence in range(1, 5):
+        send(made, at(sequence), sequence)
+        assert isinstance(ask(made, at(sequence), newest=5), Send)
+    send(made, at(9), 5)
+    assert silence_ends(made, at(9), newest=5) == 39.0
+
+
+def test_the_collectors_time_begins_also_when_the_last_row_that_there_was_is_beyond_a_hole() -> None:
+    made = pump("collector")
+    made.connected(NOW, newest=5)  # which a quota then took away, and named in row 8
+    send(made, at(1), 1)
+    send(made, at(9), 8)
+    assert silence_ends(made, at(9), newest=8) == 39.0
+
+
+def test_rows_that_come_later_do_not_prolong_the_collectors_time() -> None:
+    made = pump("collector")
+    made.connected(NOW, newest=5)
+    send(made, at(0), *range(1, 6))
+    for second, sequence in enumerate(range(6, 21), 6):  # the last of them fills the window
+        send(made, at(second), sequence)
+    assert silence_ends(made, at(20), newest=20) == 30.0
+
+
+def test_a_collector_that_was_idle_gets_all_its_time_for_the_next_row() -> None:
+    made = pump("collector")
+    made.connected(NOW, newest=3)
+    send(made, at(0), 1, 2, 3)
+    made.collected(3, at(0), newest=3)
+    send(made, at(100), 4)
+    assert silence_ends(made, at(100), newest=4) == 130.0
+
+
+def test_a_full_lead_gives_the_collector_its_time_from_then_on() -> None:
+    made = pump("collector")
+    made.connected(NOW, newest=500)
+    for sequence in range(1, WINDOW + 1):
+        send(made, at(sequence), sequence)
+    assert silence_ends(made, at(WINDOW), newest=500) == WINDOW + 30.0
+
+
+def test_progress_gives_the_collector_its_time_anew_and_ends_the_doubling() -> None:
+    made = pump("collector")
+    made.connected(NOW, newest=5)
+    send(made, at(0), *range(1, 6))
+    assert isinstance(ask(made, at(30), newest=5), Send)
+    send(made, at(30), *range(1, 6))
+    assert silence_ends(made, at(30), newest=5) == 90.0
+    made.collected(3, at(50), newest=5)
+    assert silence_ends(made, at(50), newest=5) == 80.0
+
+
+def test_the_first_word_without_progress_opens_the_whole_lead() -> None:
+    made = pump("collector")
+    made.connected(NOW, newest=5_000)
+    pass_on(made, NOW, newest=5_000)
+    made.collected(0, NOW, newest=5_000)
+    assert pass_on(made, NOW, newest=5_000)[0] == list(range(21, 1_021))
+    made.collected(0, NOW, newest=5_000)
+    assert pass_on(made, NOW, newest=5_000)[0] == list(range(1_021, 1_041))
+
+
+def test_a_mark_before_a_hole_lets_as_many_rows_follow_as_before() -> None:
+    made = pump("collector", acknowledged=100)
+    made.connected(NOW, newest=20_000)
+    rows = [*range(101, 501), *range(12_001, 12_601)]  # what lies between was given up
+    send(made, NOW, *rows[:WINDOW])
+    made.collected(100, NOW, newest=20_000)
+    send(made, NOW, *rows[WINDOW:])
+    assert ask(made, newest=20_000) == Send(after=12_600, count=WINDOW)  # of the lead of 1,000
+    made.collected(300, NOW, newest=20_000)
+    assert ask(made, newest=20_000) == Send(after=12_600, count=WINDOW)
+    send(made, NOW, *range(12_601, 12_621))
+    made.collected(400, NOW, newest=20_000)
+    assert isinstance(ask(made, newest=20_000), Wait)  # nobody can tell what is before the hole and what behind it
+    made.collected(12_100, NOW, newest=20_000)
+    assert len(pass_on(made, NOW, newest=20_000)[0]) == LEAD - 520
 
 
 def test_a_reconnect_to_a_broker_whose_collector_is_gone_costs_one_window() -> None:
@@ -309,6 +417,16 @@ def test_under_the_cap_four_rows_go_at_once_and_then_two_hundred_a_second() -> N
     assert isinstance(wait, Wait)
     assert wait.until_ns == NOW + NS_PER_S + 4 * NS_PER_S // 200 + 1
     assert isinstance(ask(made, NOW + NS_PER_S, frames=False), Send)
+
+
+def test_under_the_cap_a_row_may_go_as_soon_as_there_is_time_for_one() -> None:
+    made = flowing()
+    send(made, at(1), 2, 3, 4, 5)
+    assert isinstance(ask(made, at(1), frames=True), Wait)
+    assert isinstance(ask(made, at(1.0049), frames=True), Wait)
+    assert ask(made, at(1.0051), frames=True) == Send(after=5, count=1)
+    assert ask(made, at(1.0151), frames=True) == Send(after=5, count=3)
+    assert ask(made, at(9), frames=True) == Send(after=5, count=4)
 
 
 def test_what_went_without_the_cap_is_no_debt_under_it() -> None:
