@@ -4,6 +4,7 @@ import configparser
 import os
 import re
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -18,8 +19,9 @@ import pytest
 from agent.delivery import discovery
 from agent.delivery.topics import Identity
 from agent.events.envelope import Envelope, decode
-from agent.events.state import Reply, Status
+from agent.events.state import Ack, Reply, Status
 from agent.events.types import AgentStart, AgentStop, EventData, PersonNew
+from tests.collector_parts import Running
 from tests.integration.agent_process import AgentProcess, sped_up
 from tests.integration.shipped_mosquitto import Client, ShippedMosquitto, TestAuthority
 from tests.real import need, wait_for
@@ -475,3 +477,35 @@ def test_an_agent_whose_id_is_not_its_certificate_s_name_is_told_so(world: World
     ):
         wait_for(lambda: "may not write maskwatch/test/somebody" in agent.log.read_text(), 60, "the complaint")
         assert not any("/somebody/" in topic for topic, _ in operator.messages)
+
+
+@pytest.mark.parametrize("instance", ["collector", "collector-2"])
+def test_the_collector_stores_through_it_and_the_agent_learns_what_is_stored(
+    world: World, tmp_path: Path, instance: str
+) -> None:
+    for name, pair in (("collector", world.pairs["collector"]), ("collector-2", world.pairs["collector-2"])):
+        for kind, source in zip(("pem", "key"), pair, strict=True):
+            (tmp_path / f"{name}.{kind}").write_bytes(source.read_bytes())
+    words = ["--ca", str(world.authority.ca), "--instance", instance]
+    words += ["--cert", f"{tmp_path}/{{instance}}.pem", "--key", f"{tmp_path}/{{instance}}.key"]
+    settings = [*agent_settings(world), "mqtt.ack_mode=collector"]
+    ack = "maskwatch/test/board/ack"
+    with (
+        world.client("operator", topics=("maskwatch/test/board/#",)) as operator,
+        Running(world.broker, f"sqlite:///{tmp_path}/events.db", *words),
+        AgentProcess(tmp_path / "home", url=world.broker.url, settings=settings, first=sped_up(6)) as agent,
+    ):
+        wait_for(lambda: any(isinstance(event.data, PersonNew) for event in events(operator)), 60, "a person")
+        assert agent.terminate() == 0
+        wait_for(lambda: isinstance(events(operator)[-1].data, AgentStop), what="the goodbye")
+        last = int(events(operator)[-1].sequence)
+        wait_for(lambda: bool(operator.got(ack)) and hwm(operator.got(ack)[-1]) == last, what="the acknowledgement")
+    with sqlite3.connect(tmp_path / "events.db") as store:
+        stored = [sequence for (sequence,) in store.execute("SELECT sequence FROM events ORDER BY sequence")]
+    assert stored == list(range(1, last + 1))
+    with sqlite3.connect(agent.outbox / "outbox.db") as outbox:
+        assert outbox.execute("SELECT count(*) FROM events WHERE NOT done").fetchone() == (0,)
+
+
+def hwm(payload: bytes) -> int:
+    return msgspec.json.decode(payload, type=Ack).hwm
