@@ -1,4 +1,4 @@
-"""`python -m tools.chaos [--seconds N | --smoke] [--only NAME,...] [--seed N] [--out DIR]`: one table of all faults."""
+"""`python -m tools.chaos [--seconds N | --smoke | --prove] [--only NAME,...] [--seed N] [--out DIR]`: one table."""
 
 import argparse
 import logging
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tools.chaos.faults.mutants import MUTANTS
 from tools.chaos.leftovers import Leftovers
 from tools.chaos.plan import FAULTS
 from tools.chaos.rig import World
@@ -21,12 +22,13 @@ _WORK = Path(".work/chaos")
 
 
 def main(words: Sequence[str]) -> int:
-    """Run the suite. 0: nothing lost, nothing uncounted; 1: something is, or could not be judged; 130: Ctrl-C."""
+    """Run the suite. 0: nothing lost, nothing uncounted (--prove: every mutant's losses found); 1: not; 130: Ctrl-C."""
     args = _parse(words)
     logging.basicConfig(level=logging.WARNING)
     console = Console(stderr=not sys.stdout.isatty())
-    faults = [fault for fault in FAULTS if not args.only or fault.name in args.only]
-    if args.smoke:
+    faults = [fault for fault in (MUTANTS if args.prove else FAULTS) if not args.only or fault.name in args.only]
+    is_short = args.smoke or args.prove
+    if is_short:
         faults = [fault for fault in faults if fault.smoke]
     folder = args.out.absolute()
     stop = threading.Event()
@@ -49,11 +51,11 @@ def main(words: Sequence[str]) -> int:
             leftovers=leftovers,
             stop=stop,
             seed=seed,
-            speed=SMOKE_SPEED if args.smoke else 1.0,
-            patience_s=SMOKE_PATIENCE_S if args.smoke else 1e9,
+            speed=SMOKE_SPEED if is_short else 1.0,
+            patience_s=SMOKE_PATIENCE_S if is_short else 1e9,
         )
         run = Run(world, faults, folder, tell=tell)
-        report = run.run(smoke_budget if args.smoke else hour_budget(args.seconds))
+        report = run.run(smoke_budget if is_short else hour_budget(args.seconds))
     save(report, folder)
     if sys.stdout.isatty():
         console.print(terminal(report))
@@ -61,6 +63,8 @@ def main(words: Sequence[str]) -> int:
         print(markdown(report))
     if stop.is_set():
         return 130
+    if args.prove:
+        return 0 if all(row.verdict.lost for row in report.rows) else 1
     return 0 if all(row.is_kept for row in report.rows) else 1
 
 
@@ -68,7 +72,8 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.chaos", description=__doc__, allow_abbrev=False)
     parser.add_argument("--seconds", type=float, default=HOUR_S, help="about how long the run takes (3600)")
     parser.add_argument("--smoke", action="store_true", help="every fault a few times, within three minutes")
-    names = [fault.name for fault in FAULTS]
+    parser.add_argument("--prove", action="store_true", help="make the product careless, and see the losses found")
+    names = [fault.name for fault in (*FAULTS, *MUTANTS)]
     parser.add_argument(
         "--only", type=lambda text: text.split(","), default=[], metavar="NAME,...", help=f"of {', '.join(names)}"
     )

@@ -52,11 +52,19 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(
-    decided: Sequence[Decided], maybe: Collection[str], streams: Sequence[str], arrived: Iterable[Arrived]
+    decided: Sequence[Decided],
+    maybe: Collection[str],
+    streams: Sequence[str],
+    arrived: Iterable[Arrived],
+    *,
+    may_destroy: bool = False,
+    may_give_up: bool = False,
 ) -> Verdict:
     """Judge a device when nothing is under way any more.
 
     maybe: digests whose append had begun when a process ended. streams: those the device has used, in their order.
+    may_destroy: the disk was damaged, so that a reset excuses what is missing. may_give_up: it was full, or the quota
+    reached, so that a gap does. With a sound disk neither is an excuse.
     """
     rows = list(arrived)
     store = {(row.stream, row.sequence): row for row in rows}
@@ -76,18 +84,26 @@ def judge(
         if found is not None and found.digest == event.digest:
             delivered += 1
             repeated += len(where) > 1
-        elif found is not None:
-            uncounted.append(f"altered: {event.stream}.{event.sequence} is not what was decided")
-        elif where - {event.stream}:
+        elif found is not None and not where:
+            lost.append(f"{event.stream}.{event.sequence}, whose number another event has")
+        elif where:
             delivered += 1
-        elif _is_named(gaps.get(event.stream, ()), event.sequence):
+            repeated += len(where) > 1
+            if event.stream in where:
+                uncounted.append(f"moved: {event.stream}.{event.sequence} came under another number")
+        elif may_give_up and _is_named(gaps.get(event.stream, ()), event.sequence):
             given_up += 1
-        elif event.stream in set_aside:
+        elif may_destroy and event.stream in set_aside:
             destroyed += 1
         else:
             lost.append(f"{event.stream}.{event.sequence}")
     known = {event.digest for event in decided} | set(maybe)
-    decided_at = {(event.stream, event.sequence) for event in decided}
+    decided_at = {(event.stream, event.sequence): event.digest for event in decided}
+    uncounted += [
+        f"altered: {row.stream}.{row.sequence} is not what was decided"
+        for row in rows
+        if decided_at.get((row.stream, row.sequence), row.digest) != row.digest
+    ]
     uncounted += _invented(rows, known, decided_at)
     uncounted += _holes(store, gaps, set_aside, decided_at)
     uncounted += _miscounted_gaps(store, gaps)

@@ -20,11 +20,11 @@ _UMOUNT_WITHIN_S = 20.0
 class Card:
     """An ext4 on a loop device: may lose its power, or find an error and turn read-only as ext4 on cards does."""
 
-    def __init__(self, leftovers: Leftovers, folder: Path, *, size_mb: int = 48) -> None:
+    def __init__(self, leftovers: Leftovers, folder: Path, *, size_mb: int = 32) -> None:
         """Make and mount it. Raises CannotRunError."""
         need_root()
         need("mkfs.ext4", "e2fsprogs")
-        self._leftovers = leftovers
+        self._copies = 0
         self.image, self.mount_point = folder / "card.image", folder / "card"
         self.mount_point.mkdir(parents=True)
         with self.image.open("wb") as file:
@@ -45,12 +45,22 @@ class Card:
             time.sleep(0.05)
 
     def cut_power(self) -> None:
-        """From this instant on nothing reaches the disk any more; what was not there is gone."""
+        """From this instant on nothing reaches the disk any more; what was not there is gone. Boot it with `boot`."""
         directory = os.open(self.mount_point, os.O_RDONLY)
         try:
             fcntl.ioctl(directory, _EXT4_IOC_SHUTDOWN, struct.pack("I", _NO_LOG_FLUSH))
         finally:
             os.close(directory)
+
+    def boot(self) -> None:
+        """Mount what is on the card; whoever wrote to it must be gone.
+
+        A copy of it: a process with a mount namespace of its own, begun meanwhile (a cluster's node), keeps the old
+        mount alive, and another mount of the same image would be given that one, without power for ever.
+        """
+        self.unmount()
+        self._copy()
+        self.mount()
 
     def break_down(self) -> None:
         """Let ext4 find an error: it turns read-only under whoever is writing. Mend it with `mend`."""
@@ -59,10 +69,22 @@ class Card:
     def mend(self) -> None:
         """Check and mount it again, as a start of the board does; whoever wrote to it must be gone."""
         self.unmount()
+        self._copy()
         done = subprocess.run(["e2fsck", "-p", "-f", self.image], check=False, capture_output=True, text=True)
         if done.returncode > 2:
             raise CannotRunError(f"e2fsck: {done.stdout} {done.stderr}")
         self.mount()
+
+    def remove(self) -> None:
+        self.unmount()
+        self.image.unlink()
+
+    def _copy(self) -> None:
+        self._copies += 1
+        copy = self.image.with_name(f"card.{self._copies}.image")
+        _run("cp", "--sparse=always", self.image, copy)
+        self.image.unlink()
+        self.image = copy
 
     def _error_trigger(self) -> Path:
         found = subprocess.run(

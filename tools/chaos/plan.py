@@ -1,6 +1,6 @@
 """Which faults there are, in which lane, and for how much of an hour."""
 
-from tools.chaos.faults import daemon, damage, disk, fleet, kills, network, refusals
+from tools.chaos.faults import daemon, damage, disk, fleet, herd, kills, network, refusals
 from tools.chaos.trial import Fault
 
 FAULTS: tuple[Fault, ...] = (
@@ -31,6 +31,7 @@ FAULTS: tuple[Fault, ...] = (
         run=damage.damage(damage.header, checkpointed=True),
         lane=3,
         seconds=240,
+        may_destroy=True,
     ),
     Fault(
         name="page",
@@ -38,6 +39,7 @@ FAULTS: tuple[Fault, ...] = (
         run=damage.damage(damage.page, checkpointed=True),
         lane=3,
         seconds=240,
+        may_destroy=True,
     ),
     Fault(
         name="truncation",
@@ -45,6 +47,7 @@ FAULTS: tuple[Fault, ...] = (
         run=damage.damage(damage.truncation, checkpointed=True),
         lane=3,
         seconds=240,
+        may_destroy=True,
     ),
     Fault(
         name="bit",
@@ -52,6 +55,7 @@ FAULTS: tuple[Fault, ...] = (
         run=damage.damage(damage.flipped_bit, checkpointed=True),
         lane=3,
         seconds=240,
+        may_destroy=True,
     ),
     Fault(
         name="log",
@@ -59,6 +63,7 @@ FAULTS: tuple[Fault, ...] = (
         run=damage.damage(damage.garbage_log, checkpointed=False),
         lane=3,
         seconds=240,
+        may_destroy=True,
     ),
     Fault(name="outage", title="a day's outage", run=kills.outage, lane=4, seconds=300),
     Fault(name="frozen", title="SIGSTOP of the broker", run=kills.frozen_broker, lane=4, seconds=600),
@@ -67,7 +72,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(name="loss", title="30 % loss", run=network.loss, lane=4, seconds=500),
     Fault(name="unplugged", title="link down", run=network.unplugged, lane=4, seconds=500),
     Fault(name="node", title="a cluster node killed", run=fleet.cluster_node, lane=6, seconds=1800, smoke=0),
-    Fault(name="full", title="full disk", run=disk.full, lane=5, seconds=400, smoke=2),
+    Fault(name="full", title="full disk", run=disk.full, lane=5, seconds=400, smoke=2, may_give_up=True),
     Fault(name="readonly", title="read-only disk", run=disk.read_only, lane=5, seconds=400),
     Fault(name="clock", title="clock jumps", run=refusals.clock_jumps, lane=5, seconds=300, smoke=3),
     Fault(name="acl", title="ACL refusal", run=refusals.access_list, lane=5, seconds=500),
@@ -76,4 +81,5 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         name="session", title="collector away longer than its session", run=refusals.session_over, lane=5, seconds=500
     ),
+    Fault(name="herd", title="1,000 agents reconnecting at once", run=herd.thousand, lane=5, seconds=240),
 )

@@ -1,5 +1,6 @@
 """How a fault is tried: again and again within its budget, then everything comes to rest and is judged."""
 
+import signal
 import statistics
 from collections.abc import Callable
 
@@ -24,6 +25,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """A row to be. lane: faults of one lane run one after another, lanes side by side.
 
     seconds: its share of an hour's run. smoke: how often it is tried in the smoke run, 0: not there.
+    may_destroy, may_give_up: what excuses an event that did not arrive (tools.chaos.checker).
     """
 
     name: str
@@ -32,6 +34,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     lane: int
     seconds: float
     smoke: int = 1
+    may_destroy: bool = False
+    may_give_up: bool = False
 
 
 def repeat(
@@ -77,13 +81,16 @@ def tried(
             rig.unrecovered += 1
         try:
             before_rest()
+            for child in [rig.broker, *rig.collectors]:  # an injection that was cut short must not look like a loss
+                if child is not None and child.is_alive:
+                    child.signal(signal.SIGCONT)
             if rig.broker is not None and not rig.broker.is_alive:
-                rig.broker.start()  # an injection that was interrupted must not look like a loss
+                rig.broker.start()
         except TimeoutError as error:
             notes.append(str(error))
         if not rig.settle(within_s=settle_s if not world.stop.is_set() else 20.0):
             notes.append(f"did not come to rest within {settle_s:.0f} s: {rig.unsettled()}")
-        verdict = rig.verdict()
+        verdict = rig.verdict(may_destroy=fault.may_destroy, may_give_up=fault.may_give_up)
         duplicates = rig.counters.duplicates
         rig.counters.close()
     unstored = [one for account in rig.ledger.accounts.values() for one in account.unstored]

@@ -1,5 +1,7 @@
 """What disks do: lose their power, run full, turn read-only."""
 
+import signal
+
 from tools.chaos.disk import Card, SmallDisk
 from tools.chaos.rig import Rig, World
 from tools.chaos.rows import Row
@@ -9,33 +11,37 @@ from tools.chaos.trial import Budget, Fault, repeat, tried
 def power_cut(world: World, budget: Budget, fault: Fault, *, synchronous: str = "FULL") -> Row:
     """Cut the power of a card while its device writes; it boots from what is on the card then."""
     rig = Rig(world, fault.name, devices=2, rate_per_s=30.0, synchronous=synchronous)
+    broker = rig.start_broker()
     cards: dict[str, Card] = {}
 
     def inject() -> int:
         victim = rig.rng.choice(rig.producers)
         card = cards[victim.device]
+        is_alone = rig.rng.random() < 0.5
+        if is_alone:  # what it decides then is on its card and nowhere else
+            broker.signal(signal.SIGSTOP)
+            rig.pause_about(0.3, 4.0)
         since_ns = rig.clock.now_ns()
         card.cut_power()
         rig.power_cuts += 1
         rig.pause_about(0.0, 0.3)  # what it tells its ledger after the cut, it must not have told
         victim.kill()
-        card.unmount()
-        card.mount()
+        card.boot()
+        if is_alone:
+            broker.signal(signal.SIGCONT)
         rig.rebirth(victim)
         return since_ns
 
     def work() -> None:
         for device in rig.devices:
             cards[device] = Card(world.leftovers, rig.folder / device)
-        rig.start_broker()
         rig.start_collector()
         rig.start_producers(rig.broker_url, directory=lambda device: cards[device].mount_point / "outbox")
         repeat(rig, budget, inject, between_s=(0.5, 6.0))
 
     row = tried(world, fault, rig, work)
     for card in cards.values():
-        card.unmount()
-        card.image.unlink()
+        card.remove()
     return row
 
 
