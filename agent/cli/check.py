@@ -166,9 +166,14 @@ def _models(settings: VisionSettings) -> str:
 
 
 def _broker(settings: Settings, clock: Clock) -> str:
+    notice = read_notice(os.environ, clock.now_ns())
+    if notice is not None:  # a board has one connection, and the agent's is worth more than this line
+        if notice.get("connected"):
+            return f"{settings.mqtt.url}: the agent that runs here is connected"
+        raise UnavailableError(
+            notice.get("broker") or "not connected", where="the agent that runs here", remedy="journalctl -u maskwatch"
+        )
     start_ns = clock.now_ns()
-    # Under the board's own id, the only one that a broker with certificates takes from us. An agent that runs meanwhile
-    # loses its connection for some seconds, and no event.
     identity = Identity(site=settings.device.site, device=settings.device.id, version=__version__)
     link = MqttLink(settings.mqtt, client_id=identity.device, spawn=spawn)
     with Listener(

@@ -197,10 +197,12 @@ def test_waiting_looks_at_the_running_agent_until_something_is_acknowledged(
     with AgentProcess(tmp_path / "home", url=broker.url, settings=["camera.loop=true"]) as agent:
         agent.wait_for("READY=1")
         lines = check(good(broker, tmp_path), wait_s=20)
+        meanwhile = checking._broker(good(broker, tmp_path), Clock())
         assert agent.terminate() == 0
     assert list(lines) == ["board", "models", "agent", "clock"]
     assert lines["agent"].verdict == "ok", lines["agent"].text
     assert "acknowledged, camera " in lines["agent"].text
+    assert meanwhile == f"{broker.url}: the agent that runs here is connected"
     assert broker.log.read_text().count(" as board ") == 1  # the agent's client id, which nobody took from it
     assert list(runtime.iterdir()) == []
 
@@ -218,6 +220,8 @@ def test_waiting_for_an_agent_whose_events_do_not_arrive_says_why(tmp_path: Path
         settings = Settings(mqtt=MqttSettings(url=url))
         with pytest.raises(UnavailableError, match=r"no event acknowledged within 3 s, \d+ waiting, .*nobody listens"):
             checking._agent(settings, Clock(), 3.0)
+        with pytest.raises(UnavailableError, match=r"the agent that runs here: .*nobody listens there"):
+            checking._broker(settings, Clock())
 
 
 def test_the_command_prints_a_line_each_and_ends_with_the_first_failures_code(
