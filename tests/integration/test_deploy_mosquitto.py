@@ -88,6 +88,11 @@ def test_only_folder_and_port_differ_between_the_shipped_file_and_the_tested_one
     ]
 
 
+def test_a_file_that_is_not_the_shipped_one_is_not_placed() -> None:
+    with pytest.raises(ValueError, match="not the shipped configuration"):
+        placed("listener 8883\n", files=Path("/elsewhere"), port=1234)
+
+
 def test_the_shipped_file_loads_with_no_warning_but_the_one_explained(own_world: World) -> None:
     with own_world.client("door"):  # it serves: from now on a signal is not the death of it
         own_world.broker.reload()
@@ -509,3 +514,29 @@ def test_the_collector_stores_through_it_and_the_agent_learns_what_is_stored(
 
 def hwm(payload: bytes) -> int:
     return msgspec.json.decode(payload, type=Ack).hwm
+
+
+@pytest.mark.parametrize("fault", ["expired", "revoked", "stranger", "none"])
+def test_an_agent_that_is_refused_says_which_of_these_it_is(own_world: World, tmp_path: Path, fault: str) -> None:
+    authority = own_world.authority
+    certificate, key = own_world.pairs["board"]
+    said = "the broker says that this device's certificate has expired; renew it"
+    match fault:
+        case "expired":
+            certificate, key = authority.issue("old", now=datetime.now(UTC) - timedelta(days=9))
+        case "revoked":
+            authority.revoke("board")
+            own_world.broker.take_revocations()
+            own_world.broker.stop()
+            own_world.broker.start()
+            said = "the broker says that this device's certificate is revoked"
+        case "stranger":
+            certificate, key = TestAuthority(tmp_path / "other", name="another fleet").issue("board")
+            said = "the broker does not know who signed this device's certificate; check mqtt.cert_file"
+        case "none":
+            said = "the broker wants a certificate from this device; set mqtt.cert_file and key_file"
+    settings = [f"mqtt.ca_file={authority.ca}"]
+    if fault != "none":
+        settings += [f"mqtt.cert_file={certificate}", f"mqtt.key_file={key}"]
+    with AgentProcess(tmp_path / "home", url=own_world.broker.url, settings=settings) as agent:
+        wait_for(lambda: said in agent.log.read_text(), 60, f"{said!r} in the journal")
