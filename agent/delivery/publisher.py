@@ -135,8 +135,8 @@ class Pump:
         self._refusals = Backoff(rng, shortest_s=1.0, first_s=2.0, longest_s=300.0)
         self._tokens = _CAPPED_BURST
         self._tokens_ns = 0
-        self._goal = acknowledged  # when the cursor has come this far the collector's time begins to run
-        self._since_ns = 0  # from when it runs
+        self._goal = acknowledged  # rows beyond it came later, and do not prolong the collector's time
+        self._since_ns = 0  # from when that runs
         self._ahead = 0  # rows of this pass that the collector has not spoken for
         self._is_heard = False  # the collector has said a word in this pass
         self._word_ns: int | None = None  # its last word
@@ -214,8 +214,7 @@ class Pump:
         """Take note that a row was published."""
         assert sequence > self._cursor, (sequence, self._cursor)
         self._ahead += 1
-        reached = self._cursor < self._goal <= sequence
-        if self._cursor == self.acknowledged or reached or (self._ahead >= self._lead and sequence < self._goal):
+        if self._cursor < self._goal or self._cursor == self.acknowledged:
             self._since_ns = now_ns
         self._tokens = max(0.0, self._refilled(now_ns) - 1)  # what was sent without the cap is no debt
         self._tokens_ns = now_ns
