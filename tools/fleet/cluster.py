@@ -24,7 +24,7 @@ from tools.fleet.ca.store import Store
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "rabbitmq"
 SIZE = 3
-_DAYS = 7
+_DAYS, _CERTIFICATE_DAYS = 30, 7
 _USER = "rabbitmq"
 _UP_S = 120.0
 _DOWN_S = 60.0
@@ -60,7 +60,7 @@ class Cluster:
         """Give certificate and key of a device or program; made when first asked for."""
         certificate, key = self._authority.certificate_of(name), self._authority.key_of(name)
         if not certificate.exists():
-            self._authority.issue(name, role=program_of(name) or "device", now=_now(), days=_DAYS)
+            self._authority.issue(name, role=program_of(name) or "device", now=_now(), days=_CERTIFICATE_DAYS)
         return certificate, key
 
     def log(self, index: int) -> str:
@@ -68,9 +68,17 @@ class Cluster:
         return "".join(path.read_text(errors="replace") for path in sorted((self._node(index) / "log").glob("*.log")))
 
     def start(self) -> None:
-        """Start all nodes and enrol the devices and the three programs."""
-        self.start_nodes(range(SIZE))
+        """Set up the cluster as the README of deploy/rabbitmq does, with the three programs and the devices enrolled."""
+        self.heal()
+        self.run("rabbitmqctl", "-q", "enable_feature_flag", "--opt-in", "khepri_db")
         self.enrol(*PROGRAMS, *self.devices)
+
+    def heal(self) -> None:
+        """Start the nodes that are not up, and wait until all know of each other."""
+        dead = [index for index in range(SIZE) if not self.running(index)]
+        if dead:
+            self.start_nodes(dead)
+            self.run("rabbitmqctl", "-q", "await_online_nodes", str(SIZE))
 
     def start_nodes(self, indices: Sequence[int]) -> None:
         """Start nodes together, and wait until each takes connections."""
@@ -89,6 +97,10 @@ class Cluster:
     def stop(self, index: int) -> None:
         """Stop a node in order."""
         self._end(index, signal.SIGTERM)
+
+    def has_on_disk(self, index: int, queue: str) -> bool:
+        """Tell whether a node would know a queue of its own after a kill: it notes a new one half a second late."""
+        return any(queue.encode() in path.read_bytes() for path in (self._node(index) / "lib").rglob("names.dets"))
 
     def running(self, index: int) -> bool:
         process = self._nodes[index]
@@ -160,7 +172,7 @@ class Cluster:
         cookie.write_text(self._cookie)
         cookie.chmod(0o600)
         name = f"node{index}"
-        self._authority.issue(name, role="server", hosts=["localhost", "127.0.0.1"], now=_now(), days=_DAYS)
+        self._authority.issue(name, role="server", hosts=["localhost", "127.0.0.1"], now=_now(), days=_CERTIFICATE_DAYS)
         shutil.copy(self.ca, etc / "tls" / "ca.pem")
         shutil.copy(self._authority.certificate_of(name), etc / "tls" / "node.pem")
         shutil.copy(self._authority.key_of(name), etc / "tls" / "node.key")
