@@ -82,8 +82,10 @@ def rejected(number: int) -> Rejected:
 class Running:
     """A collector's process. Ended hard at the end of the `with`, if it still runs."""
 
-    def __init__(self, broker: Mosquitto, store: str, *more: str, url: str | None = None) -> None:
-        words = [sys.executable, "-m", "tools.fleet.collector", "--broker", url or broker.url, "--store", store, *more]
+    def __init__(self, broker: Mosquitto | str, store: str, *more: str) -> None:
+        """broker: or its URL. more: words of the command line."""
+        url = broker if isinstance(broker, str) else broker.url
+        words = [sys.executable, "-m", "tools.fleet.collector", "--broker", url, "--store", store, *more]
         self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def __enter__(self) -> Self:
@@ -120,12 +122,13 @@ class InProcess:
         make: type[Collector] = Collector,
         protocol: Literal["auto", "3.1.1"] = "auto",
         password_file: str = "",
+        doubt_s: float = 0.2,
     ) -> None:
         """protocol: 3.1.1 does not tell whether the broker shares subscriptions. password_file: then name logs in."""
         clock = SystemClock()
 
         def dial(name: str) -> Broker:
-            return Broker(settings, client_id=name, session_s=SESSION_S)
+            return Broker([settings], client_id=name, session_s=SESSION_S)
 
         settings = MqttSettings(
             url=broker.url,
@@ -139,7 +142,13 @@ class InProcess:
         self.store = store
         self.metrics = Metrics()
         self.collector = make(
-            broker=dial(name), store=store, fleet=fleet, clock=clock, rng=random.Random(5), metrics=self.metrics
+            broker=dial(name),
+            store=store,
+            fleet=fleet,
+            clock=clock,
+            rng=random.Random(5),
+            metrics=self.metrics,
+            doubt_s=doubt_s,
         )
 
     def __enter__(self) -> Self:

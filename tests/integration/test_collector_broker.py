@@ -194,6 +194,45 @@ def test_a_device_that_comes_online_is_told_where_it_stands(broker: Mosquitto, t
         one.step_until(lambda: acks(subscriber) == [5, 5, 5])
 
 
+def test_a_device_of_an_earlier_collector_goes_on_and_what_is_not_here_is_counted(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    status = b'{"state":"online","session":2,"version":"1","stream":"5eed","acknowledged":1000}'
+    with (
+        InProcess(broker, SqliteStore(tmp_path / "events.db")) as one,
+        Subscriber(broker, topics=("maskwatch/+/+/ack",)) as subscriber,
+    ):
+        send(broker, [(topic(kind="status"), status), *events(5, first=1001)])
+        one.step_until(lambda: acks(subscriber)[-1:] == [1005])
+
+        assert acks(subscriber)[0] == 0
+        assert one.count("lost") == 1000
+
+
+def test_what_a_device_counts_as_done_and_is_still_on_its_way_is_not_lost(broker: Mosquitto, tmp_path: Path) -> None:
+    status = b'{"state":"online","session":2,"version":"1","stream":"5eed","acknowledged":5}'
+    with (
+        InProcess(broker, SqliteStore(tmp_path / "events.db"), doubt_s=3) as one,
+        Subscriber(broker, topics=("maskwatch/+/+/ack",)) as subscriber,
+    ):
+        send(broker, [(topic(kind="status"), status)])
+        one.step_until(lambda: acks(subscriber) == [0])
+        send(broker, events(5))
+        one.step_until(lambda: acks(subscriber)[-1:] == [5])
+        one.step_until(lambda: not one.collector._doubtful)
+
+        assert one.count("lost") == 0
+
+
+def test_when_one_node_cannot_be_reached_the_next_has_its_turn(broker: Mosquitto, tmp_path: Path) -> None:
+    nobody = f"mqtt://127.0.0.1:{free_port()}"
+    with Running(nobody, f"sqlite://{tmp_path}/events.db", "--broker", broker.url) as collector:
+        code, said = collector.stop()
+
+    assert code == 0
+    assert "nobody listens there" in said
+
+
 def test_a_broker_that_restarts_is_found_again(broker: Mosquitto, tmp_path: Path) -> None:
     with InProcess(broker, SqliteStore(tmp_path / "events.db")) as one:
         send(broker, events(5))
@@ -241,6 +280,8 @@ def test_a_second_collector_on_one_file_ends_with_74_and_one_line(broker: Mosqui
         (["--store", "sqlite:///tmp/x.db", "--broker", "mqtt://example.org"], 78, "not encrypted"),
         (["--store", "sqlite:///tmp/x.db", "--broker", "mqtts://localhost", "--ca", "/nowhere"], 78, "no such file"),
         (["--store", "sqlite:///tmp/x.db"], 2, "--broker"),
+        (["--store", "sqlite:///tmp/x.db", "--broker", "mqtt://localhost", "--lease", "0"], 2, "--lease"),
+        (["--store", "sqlite:///tmp/x.db", "--broker", "mqtt://localhost", "--metrics", "here"], 2, "--metrics"),
         (["--store", "sqlite:///proc/x/y.db", "--broker", "mqtt://localhost"], 74, "/proc/x"),
     ],
 )
@@ -285,7 +326,7 @@ def test_it_proves_who_it_is_by_a_certificate(tmp_path: Path) -> None:
 
 def test_an_answer_from_an_earlier_connection_acknowledges_nothing(tmp_path: Path) -> None:
     with Mosquitto(tmp_path / "forgetful") as broker:
-        ours = Broker(MqttSettings(url=broker.url), client_id="collector", session_s=SESSION_S)
+        ours = Broker([MqttSettings(url=broker.url)], client_id="collector", session_s=SESSION_S)
         ours.connect()
         ours.subscribe([EVENTS])
         send(broker, events(1))

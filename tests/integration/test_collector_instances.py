@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.collector_parts import InProcess, payload, send, topic
+from tests.collector_parts import InProcess, Running, payload, send, topic
+from tests.integration.shipped_mosquitto import Client, ShippedMosquitto, TestAuthority
 from tests.postgres import Postgres
-from tests.real import Mosquitto, Subscriber
+from tests.real import Mosquitto, Subscriber, wait_for
 from tools.fleet.collector.collector import Batch, Collector
 from tools.fleet.collector.postgres import PostgresStore
 from tools.fleet.collector.store import Committed
@@ -127,6 +128,34 @@ def test_one_that_dies_between_commit_and_answer_leaves_duplicates_and_no_hole(
         dying.collector.broker.drop()
 
         together([alive], lambda: stored(postgres, url) == len(DEVICES) * EACH and alive.count("duplicates") > 0)
+
+
+def test_on_the_shipped_broker_who_has_the_certificates_of_all_inherits(
+    postgres: Postgres, url: str, tmp_path: Path
+) -> None:
+    authority = TestAuthority(tmp_path / "ca")
+    for name in ("collector", "collector-2"):
+        certificate, key = authority.issue(name, "collector")
+        (tmp_path / f"{name}.pem").write_bytes(certificate.read_bytes())
+        (tmp_path / f"{name}.key").write_bytes(key.read_bytes())
+    ours = ["--cert", str(tmp_path / "{instance}.pem"), "--key", str(tmp_path / "{instance}.key")]
+    words = ["--ca", str(authority.ca), *ours, "--lease", "2"]
+    with ShippedMosquitto(tmp_path / "broker", authority) as broker:
+        pair = authority.issue("cam1")
+        with (
+            Running(broker, url, *words) as alive,
+            Running(broker, url, *words, "--instance", "collector-2") as dead,
+            Client(broker, authority.ca, pair, topics=(topic("cam1", "ack"),)) as device,
+        ):
+            wait_for(lambda: len(postgres.execute("SELECT * FROM instances", url=url)) == 2)
+            dead.kill()
+            for sequence in range(1, EACH + 1):
+                device.publish(topic("cam1"), payload(sequence))
+            wait_for(lambda: stored(postgres, url) == EACH)
+            code, said = alive.stop()
+
+    assert code == 0
+    assert "fleet.inherited name=collector-2" in said
 
 
 def test_a_dead_instance_that_comes_back_takes_up_its_share(broker: Mosquitto, postgres: Postgres, url: str) -> None:

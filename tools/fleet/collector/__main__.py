@@ -17,13 +17,15 @@ from agent.errors import ConfigError, MaskwatchError, UsageError
 from agent.settings import MqttSettings
 from tools.fleet.collector.broker import Broker
 from tools.fleet.collector.collector import Collector
-from tools.fleet.collector.fleet import Fleet, Roll
+from tools.fleet.collector.fleet import LEASE_S, Fleet, Roll
 from tools.fleet.collector.metrics import Metrics
 from tools.fleet.collector.sqlite import SqliteStore
 from tools.fleet.collector.store import Store
 
 _NAME = "python -m tools.fleet.collector"
 _KEEPALIVE_S = 30
+_INSTANCE = "{instance}"
+_SECONDS_MAX = 2**32 - 2  # MQTT 5.0 section 3.1.2.11.2: one more would be for ever
 
 
 def main(words: Sequence[str], make: Callable[..., Collector] = Collector) -> int:
@@ -37,10 +39,10 @@ def main(words: Sequence[str], make: Callable[..., Collector] = Collector) -> in
 
 def _run(args: argparse.Namespace, make: Callable[..., Collector]) -> int:
     _start_logging()
-    mqtt, clock, metrics = _mqtt(args), SystemClock(), Metrics()
+    clock, metrics = SystemClock(), Metrics()
 
     def dial(name: str) -> Broker:
-        return Broker(mqtt, client_id=name, session_s=args.session)
+        return Broker([_mqtt(args, url, name) for url in args.broker], client_id=name, session_s=int(args.session))
 
     broker = dial(args.instance)
     if args.metrics:
@@ -48,7 +50,7 @@ def _run(args: argparse.Namespace, make: Callable[..., Collector]) -> int:
     store = open_store(args.store)
     fleet = None
     if isinstance(store, Roll):
-        fleet = Fleet(name=args.instance, roll=store, dial=dial, clock=clock)
+        fleet = Fleet(name=args.instance, roll=store, dial=dial, clock=clock, lease_s=args.lease)
     collector = make(broker=broker, store=store, fleet=fleet, clock=clock, rng=random.Random(), metrics=metrics)
     stopping = False
 
@@ -89,9 +91,15 @@ class _Parser(argparse.ArgumentParser):
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(prog=_NAME, description="Stores the events of a fleet and acknowledges them.", allow_abbrev=False)
-    parser.add_argument("--broker", required=True, metavar="URL", help="mqtts://host[:8883] or mqtt://localhost[:1883]")
+    parser.add_argument(
+        "--broker",
+        required=True,
+        action="append",
+        metavar="URL",
+        help="mqtts://host[:8883] or mqtt://localhost[:1883]; again for each node of a cluster",
+    )
     parser.add_argument("--ca", default="", metavar="FILE", help="who signs the broker's certificate, PEM")
-    parser.add_argument("--cert", default="", metavar="FILE", help="our certificate, PEM")
+    parser.add_argument("--cert", default="", metavar="FILE", help="our certificate, PEM; {instance} in it is the name")
     parser.add_argument("--key", default="", metavar="FILE", help="its key, PEM")
     parser.add_argument("--username", default="", metavar="U")
     parser.add_argument("--password-file", default="", metavar="FILE", help="its first line is the password")
@@ -103,29 +111,40 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--instance", default="collector", metavar="NAME", help="our MQTT client id; one each")
     parser.add_argument(
         "--session",
-        type=int,
+        type=_seconds,
         default=7 * 86_400,
         metavar="SECONDS",
         help="how long the broker keeps our session without us",
     )
+    parser.add_argument(
+        "--lease", type=_seconds, default=LEASE_S, metavar="SECONDS", help="silence after which an instance is dead"
+    )
     return parser.parse_args(words)
 
 
-def _mqtt(args: argparse.Namespace) -> MqttSettings:
+def _mqtt(args: argparse.Namespace, url: str, instance: str) -> MqttSettings:
+    """Give how an instance logs in: as ourselves, or as a dead one whose session is inherited."""
     told = {
-        "url": args.broker,
+        "url": url,
         "ca_file": args.ca,
-        "cert_file": args.cert,
-        "key_file": args.key,
-        "username": args.username,
-        "password_file": args.password_file,
+        "cert_file": args.cert.replace(_INSTANCE, instance),
+        "key_file": args.key.replace(_INSTANCE, instance),
+        "username": args.username.replace(_INSTANCE, instance),
+        "password_file": args.password_file.replace(_INSTANCE, instance),
         "plaintext": args.plaintext,
         "keepalive_s": _KEEPALIVE_S,
     }
     try:
         return msgspec.convert(told, MqttSettings)
     except msgspec.ValidationError as error:
-        raise ConfigError(str(error), where=f"--broker {args.broker}", remedy=f"see {_NAME} --help") from error
+        raise ConfigError(str(error), where=f"--broker {url}", remedy=f"see {_NAME} --help") from error
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 1 <= value <= _SECONDS_MAX:
+        raise ValueError
+    return value
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -15,6 +15,7 @@ import select
 import socket
 import ssl
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -60,18 +61,19 @@ class Received(msgspec.Struct, frozen=True):
 class Broker:
     """A connection at a time to a broker, in a session that outlives it."""
 
-    def __init__(self, settings: MqttSettings, *, client_id: str, session_s: int) -> None:
-        """Read the files that the settings name. session_s: how long the broker is to keep our session without us.
+    def __init__(self, nodes: Sequence[MqttSettings], *, client_id: str, session_s: int) -> None:
+        """Read the files that the settings name.
 
+        nodes: one for each node of a cluster; when one cannot be reached the next is tried. session_s: how long the
+        broker is to keep our session without us.
         Raises ConfigError for a missing or wrong file, NotPermittedError for one that may not be read.
         """
-        self._settings = settings
+        self._nodes = deque(nodes)
         self._client_id = client_id
         self._session_s = session_s
-        self._credentials = Credentials(settings, os.environ)
-        self._credentials.password()
-        self._credentials.tls()
-        self._speaker = Speaker(settings, client_id=client_id)
+        for node in nodes:
+            Credentials(node, os.environ).password()
+            Credentials(node, os.environ).tls()
         self._client: paho.Client | None = None
         self._connection = 0
         self._received: list[Received] = []
@@ -86,17 +88,27 @@ class Broker:
         """Whether the broker has kept our session since the last connection."""
 
     @property
+    def _settings(self) -> MqttSettings:
+        """Those of the node whose turn it is."""
+        return self._nodes[0]
+
+    @property
+    def _speaker(self) -> Speaker:
+        return Speaker(self._settings, client_id=self._client_id)
+
+    @property
     def is_up(self) -> bool:
         return self._client is not None
 
     def connect(self) -> None:
-        """Connect, trying MQTT 5 first; `subscribe` comes next. Raises Unreached with a sentence that says why not."""
+        """Connect, trying MQTT 5 first; `subscribe` comes next. Raises Unreached; then it is the next node's turn."""
         versions = {"auto": (5, 4), "5": (5,), "3.1.1": (4,)}[self._settings.protocol]
         for number in versions:
             try:
                 self._dial(MQTTProtocolVersion(number))
             except Unreached as error:
                 if number == versions[-1] or not error.may_be_version:
+                    self._nodes.rotate(-1)
                     raise
             else:
                 return
@@ -205,12 +217,13 @@ class Broker:
             reconnect_on_failure=False,
             manual_ack=True,
         )
+        credentials = Credentials(self._settings, os.environ)  # anew: a renewed certificate counts from now on
         client.enable_logger(logger)
         client.max_inflight_messages_set(0)  # no bound of its own, and nothing waits in paho
         client.connect_timeout = _CONNECT_TIMEOUT_S
         if self._settings.username:
-            client.username_pw_set(self._settings.username, self._credentials.password())
-        context = self._credentials.tls()
+            client.username_pw_set(self._settings.username, credentials.password())
+        context = credentials.tls()
         if context is not None:
             client.tls_set_context(context)
         client.on_socket_open = _prepare

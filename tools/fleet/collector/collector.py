@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import msgspec
+from msgspec.structs import replace
 
 from agent.clock import NS_PER_MS, NS_PER_S, Clock
 from agent.delivery.backoff import Backoff
@@ -20,7 +21,7 @@ from agent.errors import MaskwatchError
 from agent.events.state import Ack
 from tools.fleet.collector.broker import Broker, Receipt, Received, Unreached
 from tools.fleet.collector.fleet import EVENTS, SHARED, STATUS, Fleet
-from tools.fleet.collector.messages import Event, Message, Rejected, read
+from tools.fleet.collector.messages import Birth, Event, Message, Rejected, read
 from tools.fleet.collector.metrics import Metrics
 from tools.fleet.collector.store import Committed, Mark, Store, StreamKey
 
@@ -31,6 +32,7 @@ _IDLE_NS = NS_PER_S // 2
 _ACKS_EVERY_NS = 100 * NS_PER_MS  # a device's mark is said ten times a second at most
 
 _QUIET_NS = 100 * NS_PER_MS  # without a word: the broker has nothing for us
+DOUBT_S = 30.0  # for what a device counts as done, and is not here, to come after all
 _FIGURES_EVERY_NS = 15 * NS_PER_S
 
 log = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ class Collector:
         clock: Clock,
         rng: random.Random,
         metrics: Metrics,
+        doubt_s: float = DOUBT_S,
     ) -> None:
         """fleet: our place among several instances; None where there can be only one."""
         self.broker = broker
@@ -74,6 +77,8 @@ class Collector:
         self._retries = Backoff(rng, shortest_s=0.1, first_s=0.2, longest_s=5.0)
         self._connect_ns = 0  # not before
         self._commit_ns = 0  # not before
+        self._doubt_ns = int(doubt_s * NS_PER_S)
+        self._doubtful: dict[StreamKey, tuple[int, Birth]] = {}  # births that claim more than is here; from when on
         self._figures_ns = 0
         self._divides = False  # whether we leave devices to other instances
         self.was_ready = False
@@ -86,6 +91,8 @@ class Collector:
             self.fleet.beat(self.broker, self._settle)
         if self._inbox and self._clock.now_ns() >= self._commit_ns:
             self._work()
+        elif self._doubtful and self._clock.now_ns() >= self._commit_ns:
+            self._believe()
         if self._marks and self.broker.is_up and self._clock.now_ns() >= self._said_ns + _ACKS_EVERY_NS:
             self._say()
         if self.metrics.is_served and self._clock.now_ns() >= self._figures_ns:
@@ -175,17 +182,10 @@ class Collector:
     def _work(self) -> bool:
         """Settle a batch; False when the store fails, and the batch stays for another try."""
         received = list(itertools.islice(self._inbox, BATCH_MAX))
-        try:
-            self._settle(received, self.broker, self._is_ours)
-        except MaskwatchError as error:
-            self.metrics.store_failures.inc()
-            self._failing.failing(str(error))
-            self._commit_ns = self._clock.now_ns() + self._retries.next_ns()
+        if not self._tries(lambda: self._settle(received, self.broker, self._is_ours)):
             return False
         for _ in received:
             self._inbox.popleft()
-        self._failing.over()
-        self._retries.reset()
         return True
 
     def _settle(
@@ -194,10 +194,44 @@ class Collector:
         """Settle messages of a connection; what is not wanted is only answered. Raises MaskwatchError."""
         messages = [found for one in received if wanted(one) and (found := read(one.topic, one.payload)) is not None]
         receipts = [one.receipt for one in received if one.receipt is not None]
+        # What a device counts as done may still be on its way here: it is believed later.
+        births = [message for message in messages if isinstance(message, Birth)]
+        first = [replace(one, acknowledged=0) if isinstance(one, Birth) else one for one in messages]
+        self._commit(Batch(messages=first, receipts=receipts, broker=broker))
+        for birth in births:
+            if birth.stream is not None and birth.acknowledged:
+                key = (birth.device, birth.stream)
+                since_ns, _ = self._doubtful.get(key, (self._clock.now_ns(), birth))
+                self._doubtful[key] = (since_ns, birth)
+
+    def _believe(self) -> None:
+        """Take devices at their word that what they counted as done some time ago will not come again."""
+        due_ns = self._clock.now_ns() - self._doubt_ns
+        due = {key: birth for key, (since_ns, birth) in self._doubtful.items() if since_ns <= due_ns}
+        if due and self._tries(
+            lambda: self._commit(Batch(messages=list(due.values()), receipts=(), broker=self.broker))
+        ):
+            for key in due:
+                del self._doubtful[key]
+
+    def _commit(self, batch: Batch) -> None:
         start_ns = self._clock.now_ns()
-        committed = self.settle(Batch(messages=messages, receipts=receipts, broker=broker))
-        self._count(messages, committed, (self._clock.now_ns() - start_ns) / NS_PER_S)
+        committed = self.settle(batch)
+        self._count(batch.messages, committed, (self._clock.now_ns() - start_ns) / NS_PER_S)
         self._marks.update({(mark.device, mark.stream): mark for mark in committed.marks})
+
+    def _tries(self, action: Callable[[], None]) -> bool:
+        """Run an action on the store; False when it fails, and then it rests for a while."""
+        try:
+            action()
+        except MaskwatchError as error:
+            self.metrics.store_failures.inc()
+            self._failing.failing(str(error))
+            self._commit_ns = self._clock.now_ns() + self._retries.next_ns()
+            return False
+        self._failing.over()
+        self._retries.reset()
+        return True
 
     def _is_ours(self, received: Received) -> bool:
         if not self._divides or self.fleet is None:
