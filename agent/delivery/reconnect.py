@@ -95,11 +95,11 @@ class Reconnect:
                 self._quick.reset()
                 self._slow.reset()
                 self._short_lives = 0
-            else:
-                self._short_lives += trouble is Trouble.CLOSED
-        if trouble is Trouble.CLOSED and self._short_lives >= _SHORT_LIVES:  # MQTT 3.1.1 has no word for it
-            trouble = Trouble.TAKEN_OVER
-            sentence += "; each connection ends soon: does another client use this device's id?"
+            elif trouble is Trouble.CLOSED:  # MQTT 3.1.1 has no word for a fight over the client id
+                self._short_lives += 1
+                if self._short_lives >= _SHORT_LIVES:
+                    trouble = Trouble.TAKEN_OVER
+                    sentence += "; each connection ends soon: does another client use this device's id?"
         backoff = self._slow if trouble in _SOMEBODY_MUST_ACT else self._quick
         self._next_ns = now_ns + backoff.next_ns()
         self._waits_for_clock = trouble in _CLOCK_MAY_BE_WRONG and not self._clock.trusted()
