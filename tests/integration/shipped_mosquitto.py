@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -202,3 +202,28 @@ class Client:
         with self._changed:
             self.messages.append((message.topic, bytes(message.payload)))
             self._changed.notify_all()
+
+
+class World(NamedTuple):
+    """A running broker, its authority, and certificates by name."""
+
+    broker: ShippedMosquitto
+    authority: TestAuthority
+    pairs: dict[str, tuple[Path, Path]]
+
+    def client(self, name: str | None, **more: object) -> Client:
+        """Make a client that holds the certificate of a name; None: it has none."""
+        return Client(self.broker, self.authority.ca, self.pairs[name] if name else None, **more)  # type: ignore[arg-type]
+
+
+def world_in(folder: Path) -> World:
+    """Make a broker, not yet running, with certificates for three boards and all programs."""
+    authority = TestAuthority(folder / "ca")
+    pairs = {name: authority.issue(name) for name in ("door", "gate", "board")}
+    pairs |= {
+        "collector": authority.issue("collector", "collector"),
+        "collector-2": authority.issue("collector-2", "collector"),
+        "operator": authority.issue("operator", "operator"),
+        "homeassistant": authority.issue("homeassistant", "homeassistant"),
+    }
+    return World(ShippedMosquitto(folder / "broker", authority), authority, pairs)

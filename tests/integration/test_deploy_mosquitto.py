@@ -1,63 +1,27 @@
 """deploy/mosquitto as it is shipped: who gets in, and what each may do there."""
 
 import configparser
-import os
 import re
 import socket
-import sqlite3
 import ssl
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
 
-import msgspec
 import pytest
 
 from agent.delivery import discovery
 from agent.delivery.topics import Identity
-from agent.events.envelope import Envelope, decode
-from agent.events.state import Ack, Reply, Status
-from agent.events.types import AgentStart, AgentStop, EventData, PersonNew
-from tests.collector_parts import Running
-from tests.integration.agent_process import AgentProcess, sped_up
-from tests.integration.shipped_mosquitto import Client, ShippedMosquitto, TestAuthority
-from tests.real import need, wait_for
+from tests.integration.shipped_mosquitto import Client, TestAuthority, World, world_in
+from tests.real import wait_for
 from tools.fleet.shipped import SHIPPED, placed
 
 NOT_AUTHORISED = 135
-Pair = tuple[Path, Path]
-
-
-class World(NamedTuple):
-    """A running broker, its authority, and certificates by name."""
-
-    broker: ShippedMosquitto
-    authority: TestAuthority
-    pairs: dict[str, Pair]
-
-    def client(self, name: str | None, **more: object) -> Client:
-        """Make a client that holds the certificate of a name; None: it has none."""
-        return Client(self.broker, self.authority.ca, self.pairs[name] if name else None, **more)  # type: ignore[arg-type]
-
-
-def made(folder: Path) -> World:
-    authority = TestAuthority(folder / "ca")
-    pairs = {name: authority.issue(name) for name in ("door", "gate", "board")}
-    pairs |= {
-        "collector": authority.issue("collector", "collector"),
-        "collector-2": authority.issue("collector-2", "collector"),
-        "operator": authority.issue("operator", "operator"),
-        "homeassistant": authority.issue("homeassistant", "homeassistant"),
-    }
-    return World(ShippedMosquitto(folder / "broker", authority), authority, pairs)
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    world = made(tmp_path_factory.mktemp("fleet"))
+    world = world_in(tmp_path_factory.mktemp("fleet"))
     with world.broker:
         yield world
 
@@ -65,7 +29,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture
 def own_world(tmp_path: Path) -> Iterator[World]:
     """A broker that a test may stop, reload and spoil."""
-    world = made(tmp_path)
+    world = world_in(tmp_path)
     with world.broker:
         yield world
 
@@ -124,75 +88,6 @@ def test_the_longest_message_of_an_agent_fits_and_a_longer_one_is_loud(world: Wo
         assert door.publish("maskwatch/lab/door/events", b"x" * (longest + 512)) == 0x10  # nobody subscribes
         assert door.publish("maskwatch/lab/door/events", b"x" * 20_000) == 128
         assert door.lost == "Packet too large"
-
-
-_INSIDE = """
-set -e
-ip link set lo up
-mkdir -p upper/etc work/etc state/lib state/log systemd bin broker
-mount -t overlay overlay -o lowerdir=/etc,upperdir=$PWD/upper/etc,workdir=$PWD/work/etc /etc || exit 77
-mount --bind state/lib /var/lib/mosquitto
-mount --bind state/log /var/log/mosquitto
-chown mosquitto state/lib state/log
-mount -t tmpfs tmpfs /run
-mkdir -p /run/mosquitto
-chown mosquitto /run/mosquitto
-rm -f /etc/mosquitto/conf.d/*
-echo 127.0.0.1 localhost broker.example > /etc/hosts
-for command in apt-get systemctl; do printf '#!/bin/sh\necho "$0 $*" >> %s/called\n' $PWD > bin/$command; done
-printf '#!/bin/sh\nexec %s "$@"\n' "$PYTHON" > bin/python
-chmod +x bin/*
-export PATH=$PWD/bin:$PATH
-(set -e; cd "$ROOT"; . "$OLDPWD/authority.sh")
-cp ~/maskwatch-ca/ca.pem ~/maskwatch-ca/ca.crl ~/maskwatch-ca/issued/broker.* "$ROOT"/deploy/mosquitto/* broker/
-(set -e; cd broker; . ../broker.sh)
-mosquitto -c /etc/mosquitto/mosquitto.conf &
-trap 'kill $!; wait $!' EXIT
-ours="--cafile $HOME/maskwatch-ca/ca.pem --cert $HOME/maskwatch-ca/issued/entrance-1.pem"
-ours="$ours --key $HOME/maskwatch-ca/issued/entrance-1.key --tls-version tlsv1.3 -h broker.example -p 8883 -V mqttv5 -d"
-for i in $(seq 200); do
-    mosquitto_pub $ours -q 1 -t maskwatch/hall/entrance-1/events -m x && break
-    sleep 0.05
-done
-mosquitto_pub $ours -q 1 -t maskwatch/hall/entrance-2/events -m x
-echo --- log
-cat state/log/mosquitto.log
-ps -o user= -p $!
-"""
-
-
-def test_the_commands_of_the_readme_make_a_broker_of_a_fresh_debian_package(tmp_path: Path) -> None:
-    need("mosquitto", "mosquitto")
-    need("mosquitto_pub", "mosquitto-clients")
-    if os.geteuid() != 0:
-        pytest.skip("needs root: mounts over /etc in a namespace of its own")
-    if not Path("/etc/mosquitto/mosquitto.conf").exists():
-        pytest.skip("needs Debian's configuration of mosquitto: apt-get install mosquitto")
-    authority, broker = re.findall(r"```sh\n(.*?)```", (SHIPPED / "README.md").read_text(), re.S)
-    (tmp_path / "authority.sh").write_text(authority)
-    (tmp_path / "broker.sh").write_text(broker)
-    environ = os.environ | {"HOME": str(tmp_path), "PYTHON": sys.executable, "ROOT": str(SHIPPED.parents[1])}
-    done = subprocess.run(
-        ["unshare", "--mount", "--net", "--propagation", "private", "sh", "-c", _INSIDE],
-        cwd=tmp_path,
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-    if done.returncode == 77:
-        pytest.skip(f"needs overlay mounts: {done.stderr.strip()}")
-    said, log = done.stdout.split("--- log\n")
-    assert done.returncode == 0, done.stderr
-    assert "sending PUBLISH" in said
-    assert "received PUBACK (Mid: 1, RC:16)" in said  # nobody subscribes yet
-    assert "received PUBACK (Mid: 1, RC:135)" in said  # and entrance-2 is somebody else
-    assert log.split()[-1] == "mosquitto"
-    warned = re.findall(r"Warning: .*", log)
-    assert warned == ["Warning: ACL pattern 'homeassistant/status' does not contain '%c' or '%u'."]
-    assert "systemctl restart mosquitto" in (tmp_path / "called").read_text()
 
 
 # Who gets in.
@@ -432,111 +327,3 @@ def test_what_waits_for_a_subscriber_survives_an_orderly_restart(own_world: Worl
         collector.wait_for("maskwatch/lab/door/events", b"49")
         assert collector.got("maskwatch/lab/door/events") == [str(number).encode() for number in range(50)]
         collector.wait_for("maskwatch/lab/door/status", b"online")
-
-
-# The agent itself.
-
-
-def agent_settings(world: World) -> list[str]:
-    certificate, key = world.pairs["board"]
-    return [f"mqtt.ca_file={world.authority.ca}", f"mqtt.cert_file={certificate}", f"mqtt.key_file={key}"]
-
-
-def test_the_agent_delivers_through_it_and_answers_the_operator(world: World, tmp_path: Path) -> None:
-    prefix = "maskwatch/test/board"
-    with (
-        world.client("operator", topics=(f"{prefix}/#",)) as operator,
-        world.client("homeassistant", topics=("homeassistant/#",)) as home,
-        AgentProcess(
-            tmp_path / "home", url=world.broker.url, settings=agent_settings(world), first=sped_up(6)
-        ) as agent,
-    ):
-        wait_for(lambda: any(isinstance(event.data, PersonNew) for event in events(operator)), 60, "a person")
-        assert operator.publish(f"{prefix}/command", b'{"command": "ping", "id": "7"}') == 0
-        wait_for(lambda: bool(operator.got(f"{prefix}/reply")), what="the answer")
-        home.wait_for("homeassistant/device/board/config", home.got("homeassistant/device/board/config")[0])
-        assert agent.terminate() == 0
-        wait_for(lambda: isinstance(events(operator)[-1].data, AgentStop), what="the goodbye")
-        wait_for(lambda: statuses(operator)[-1].state == "offline", what="the last status")
-    told = msgspec.json.decode(operator.got(f"{prefix}/reply")[0], type=Reply)
-    assert (told.command, told.id, told.ok) == ("ping", "7", True)
-    assert isinstance(events(operator)[0].data, AgentStart)
-    assert [int(event.sequence) for event in events(operator)] == list(range(1, len(events(operator)) + 1))
-    assert statuses(operator)[0].state == "online"
-    assert "refused" not in agent.log.read_text()
-
-
-def events(operator: Client) -> list[Envelope[EventData]]:
-    return [decode(payload) for payload in operator.got("maskwatch/test/board/events")]
-
-
-def statuses(operator: Client) -> list[Status]:
-    return [msgspec.json.decode(payload, type=Status) for payload in operator.got("maskwatch/test/board/status")]
-
-
-def test_an_agent_whose_id_is_not_its_certificate_s_name_is_told_so(world: World, tmp_path: Path) -> None:
-    settings = [*agent_settings(world), "device.id=somebody"]
-    with (
-        world.client("operator", topics=("maskwatch/#",)) as operator,
-        AgentProcess(tmp_path / "home", url=world.broker.url, settings=settings) as agent,
-    ):
-        wait_for(lambda: "may not write maskwatch/test/somebody" in agent.log.read_text(), 60, "the complaint")
-        assert not any("/somebody/" in topic for topic, _ in operator.messages)
-
-
-@pytest.mark.parametrize("instance", ["collector", "collector-2"])
-def test_the_collector_stores_through_it_and_the_agent_learns_what_is_stored(
-    world: World, tmp_path: Path, instance: str
-) -> None:
-    for name, pair in (("collector", world.pairs["collector"]), ("collector-2", world.pairs["collector-2"])):
-        for kind, source in zip(("pem", "key"), pair, strict=True):
-            (tmp_path / f"{name}.{kind}").write_bytes(source.read_bytes())
-    words = ["--ca", str(world.authority.ca), "--instance", instance]
-    words += ["--cert", f"{tmp_path}/{{instance}}.pem", "--key", f"{tmp_path}/{{instance}}.key"]
-    settings = [*agent_settings(world), "mqtt.ack_mode=collector"]
-    ack = "maskwatch/test/board/ack"
-    with (
-        world.client("operator", topics=("maskwatch/test/board/#",)) as operator,
-        Running(world.broker, f"sqlite:///{tmp_path}/events.db", *words),
-        AgentProcess(tmp_path / "home", url=world.broker.url, settings=settings, first=sped_up(6)) as agent,
-    ):
-        wait_for(lambda: any(isinstance(event.data, PersonNew) for event in events(operator)), 60, "a person")
-        assert agent.terminate() == 0
-        wait_for(lambda: isinstance(events(operator)[-1].data, AgentStop), what="the goodbye")
-        last = int(events(operator)[-1].sequence)
-        wait_for(lambda: bool(operator.got(ack)) and hwm(operator.got(ack)[-1]) == last, what="the acknowledgement")
-    with sqlite3.connect(tmp_path / "events.db") as store:
-        stored = [sequence for (sequence,) in store.execute("SELECT sequence FROM events ORDER BY sequence")]
-    assert stored == list(range(1, last + 1))
-    with sqlite3.connect(agent.outbox / "outbox.db") as outbox:
-        assert outbox.execute("SELECT count(*) FROM events WHERE NOT done").fetchone() == (0,)
-
-
-def hwm(payload: bytes) -> int:
-    return msgspec.json.decode(payload, type=Ack).hwm
-
-
-@pytest.mark.parametrize("fault", ["expired", "revoked", "stranger", "none"])
-def test_an_agent_that_is_refused_says_which_of_these_it_is(own_world: World, tmp_path: Path, fault: str) -> None:
-    authority = own_world.authority
-    certificate, key = own_world.pairs["board"]
-    said = "the broker says that this device's certificate has expired; renew it"
-    match fault:
-        case "expired":
-            certificate, key = authority.issue("old", now=datetime.now(UTC) - timedelta(days=9))
-        case "revoked":
-            authority.revoke("board")
-            own_world.broker.take_revocations()
-            own_world.broker.stop()
-            own_world.broker.start()
-            said = "the broker says that this device's certificate is revoked"
-        case "stranger":
-            certificate, key = TestAuthority(tmp_path / "other", name="another fleet").issue("board")
-            said = "the broker does not know who signed this device's certificate; check mqtt.cert_file"
-        case "none":
-            said = "the broker wants a certificate from this device; set mqtt.cert_file and key_file"
-    settings = [f"mqtt.ca_file={authority.ca}"]
-    if fault != "none":
-        settings += [f"mqtt.cert_file={certificate}", f"mqtt.key_file={key}"]
-    with AgentProcess(tmp_path / "home", url=own_world.broker.url, settings=settings) as agent:
-        wait_for(lambda: said in agent.log.read_text(), 60, f"{said!r} in the journal")
