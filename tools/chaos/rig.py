@@ -66,6 +66,7 @@ class Rig:
         self.broker_kills = 0
         """Of brokers that are no children of the rig's own."""
         self.notes: list[str] = []
+        self.wrongs: list[str] = []
         self.broker: Broker | None = None
         self.collectors: list[Collector] = []
         self.producers: list[Producer] = []
@@ -251,6 +252,23 @@ class Rig:
             if not child.is_alive:
                 child.wait()
                 child.start()
+
+    def mend(self) -> None:
+        """End what an injection that was cut short has left: it must not look like a loss."""
+        for child in self._children:
+            if child.is_alive:
+                child.signal(signal.SIGCONT)
+        if self.broker is not None and not self.broker.is_alive:
+            self.broker.wait()
+            self.broker.start()
+        self.revive()
+
+    def went_wrong(self, what: str) -> None:
+        """Note an injection that did not go as it was meant to, and bring everything back to life."""
+        self.unrecovered += 1
+        self.wrongs.append(what)
+        with suppress(TimeoutError):
+            self.mend()
 
     def settle(self, *, within_s: float = 300.0) -> bool:
         """Let the devices decide nothing more, and wait until nothing is under way. Tells whether it came to that."""

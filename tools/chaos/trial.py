@@ -1,6 +1,5 @@
 """How a fault is tried: again and again within its budget, then everything comes to rest and is judged."""
 
-import signal
 import statistics
 from collections.abc import Callable
 
@@ -10,6 +9,7 @@ from agent.clock import NS_PER_S, SystemClock
 from tools.chaos.rig import Rig, Stopped, World
 from tools.chaos.rows import Row
 
+_WRONGS_MAX = 20
 _IMPATIENT = 0.2  # so often the next one comes before the last is over
 
 
@@ -49,8 +49,14 @@ def repeat(
     """Inject until the budget is used up. inject: gives the instant from which recovery counts, ns."""
     end_ns = rig.clock.now_ns() + int(budget.seconds * NS_PER_S)
     while rig.injected < budget.count and (not rig.injected or rig.clock.now_ns() < end_ns):
+        if len(rig.wrongs) > _WRONGS_MAX:
+            raise TimeoutError("it goes wrong again and again")
         rig.pause_about(*between_s)
-        since_ns = inject()
+        try:
+            since_ns = inject()
+        except TimeoutError as error:  # a busy machine, or a defect: it shows in the row, and the fault goes on
+            rig.went_wrong(str(error))
+            continue
         rig.injected += 1
         is_last = rig.injected >= budget.count or rig.clock.now_ns() >= end_ns
         if is_last or rig.rng.random() > _IMPATIENT:
@@ -77,17 +83,12 @@ def tried(
         except Stopped:
             notes.append("interrupted")
         except TimeoutError as error:
-            notes.append(f"cut short: {error}")
-            rig.unrecovered += 1
+            rig.went_wrong(f"cut short: {error}")
         try:
             before_rest()
-            for child in [rig.broker, *rig.collectors]:  # an injection that was cut short must not look like a loss
-                if child is not None and child.is_alive:
-                    child.signal(signal.SIGCONT)
-            if rig.broker is not None and not rig.broker.is_alive:
-                rig.broker.start()
+            rig.mend()
         except TimeoutError as error:
-            notes.append(str(error))
+            rig.went_wrong(str(error))
         if not rig.settle(within_s=settle_s if not world.stop.is_set() else 20.0):
             notes.append(f"did not come to rest within {settle_s:.0f} s: {rig.unsettled()}")
         verdict = rig.verdict(may_destroy=fault.may_destroy, may_give_up=fault.may_give_up)
@@ -103,7 +104,7 @@ def tried(
         sigkills=rig.sigkills,
         power_cuts=rig.power_cuts,
         seconds=(clock.now_ns() - begun_ns) / NS_PER_S,
-        note="; ".join([*notes, *rig.notes]),
+        note="; ".join([*notes, *rig.notes, *rig.wrongs]),
         recover_p50_s=statistics.median(rig.recoveries_s) if rig.recoveries_s else None,
         recover_max_s=max(rig.recoveries_s, default=None),
         unstored_max=max((one.count for one in unstored), default=0),
