@@ -50,7 +50,7 @@ def test_one_of_the_herd_says_to_the_broker_what_an_agent_says_first(tmp_path: P
         Client(broker, authority.ca, operator, topics=("maskwatch/#",)) as people,
         Client(broker, authority.ca, home, topics=("homeassistant/#",)) as assistant,
     ):
-        orders = Orders(port=broker.port, papers=str(papers), names=["board-0000"], seed=1, jitter=True, gather_s=0.0)
+        orders = Orders(port=broker.port, papers=str(papers), first=0, count=1, seed=1, jitter=True, gather_s=0.0)
         command = [sys.executable, "-m", "tools.chaos.herd_member", msgspec.json.encode(orders).decode()]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as member:
             assert member.stdout is not None

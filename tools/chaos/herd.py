@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.clock import NS_PER_S, SystemClock
-from tools.chaos.herd_member import Orders
+from tools.chaos.herd_member import Orders, name_of
 from tools.chaos.leftovers import Leftovers
 from tools.chaos.processes import CannotRunError, Child, free_port, listens, need, wait_for
 from tools.fleet.ca import authority as ca
@@ -165,10 +165,9 @@ def restart(leftovers: Leftovers, folder: Path, *, agents: int, away_s: float, j
     """Gather a herd, kill its broker, start it again after a while and wait until all are back."""
     clock = SystemClock()
     _allow_descriptors(agents)
-    names = [f"board-{number:04d}" for number in range(agents)]
-    papers = write_papers(folder / "papers", names)
+    papers = write_papers(folder / "papers", agents)
     broker = ShippedBroker(leftovers, folder / "broker", papers)
-    with gathered(leftovers, broker, papers, names, jitter=jitter, folder=folder) as herd:
+    with gathered(leftovers, broker, papers, agents, jitter=jitter, folder=folder) as herd:
         killed_ns = clock.now_ns()
         broker.kill()
         time.sleep(away_s)
@@ -180,14 +179,14 @@ def restart(leftovers: Leftovers, folder: Path, *, agents: int, away_s: float, j
         return judge(herd, jitter=jitter, agents=agents, away_s=away_s, listening_ns=listening_ns, cpu_s=broker.cpu_s)
 
 
-def write_papers(folder: Path, names: Sequence[str]) -> Path:
-    """Found an authority and give a certificate to the broker and to each name; all in one folder, which it gives."""
+def write_papers(folder: Path, agents: int) -> Path:
+    """Found an authority and give a certificate to the broker and to each agent; all in one folder, which it gives."""
     folder.mkdir(parents=True)
     now = datetime.now(UTC)
     authority = ca.found("herd", now=now, days=2)
     (folder / "ca.pem").write_bytes(ca.pem(authority.certificate))
     (folder / "ca.crl").write_bytes(ca.pem(ca.revocation_list(authority, (), now=now)))
-    for name in ("broker", *names):
+    for name in ("broker", *(name_of(number) for number in range(agents))):
         key = ca.new_key()
         role: Role = "server" if name == "broker" else "device"
         hosts = ("localhost",) if name == "broker" else ()
@@ -199,7 +198,7 @@ def write_papers(folder: Path, names: Sequence[str]) -> Path:
 
 @contextmanager
 def gathered(
-    leftovers: Leftovers, broker: ShippedBroker, papers: Path, names: Sequence[str], *, jitter: bool, folder: Path
+    leftovers: Leftovers, broker: ShippedBroker, papers: Path, agents: int, *, jitter: bool, folder: Path
 ) -> Iterator[Herd]:
     """Start the broker and a herd, and wait until all are connected; ends them all."""
     herd = Herd()
@@ -207,17 +206,18 @@ def gathered(
     with ExitStack() as stack:
         broker.start()
         stack.callback(broker.kill)
-        for number, start in enumerate(range(0, len(names), _AGENTS_A_PROCESS)):
-            some = names[start : start + _AGENTS_A_PROCESS]
+        for first in range(0, agents, _AGENTS_A_PROCESS):
+            count = min(_AGENTS_A_PROCESS, agents - first)
             orders = Orders(
                 port=broker.port,
                 papers=str(papers),
-                names=list(some),
-                seed=number,
+                first=first,
+                count=count,
+                seed=first,
                 jitter=jitter,
-                gather_s=len(some) / _GATHERED_A_SECOND,
+                gather_s=count / _GATHERED_A_SECOND,
             )
-            member = _Member(leftovers, folder / f"member-{number}.log", orders, herd)
+            member = _Member(leftovers, folder / f"member-{first}.log", orders, herd)
             members.append(member)
             stack.callback(member.kill)
             member.start()
@@ -226,9 +226,9 @@ def gathered(
             for member in members:
                 if not member.is_alive:
                     raise TimeoutError(f"a part of the herd ended: {member.log.read_text()[-500:]}")
-            return herd.connected == len(names)
+            return herd.connected == agents
 
-        wait_for(are_gathered, f"{len(names)} connections", 30 + 4 * len(names) / _GATHERED_A_SECOND)
+        wait_for(are_gathered, f"{agents} connections", 30 + 4 * agents / _GATHERED_A_SECOND)
         yield herd
 
 

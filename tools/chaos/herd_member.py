@@ -32,15 +32,21 @@ _CLOCK = SystemClock()
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """Who is to connect where. papers: the folder with ca.pem and, for each name, NAME.pem and NAME.key.
 
-    jitter: False takes chance out of the rule. gather_s: the first connections are spread over so long.
+    first, count: these of the herd. jitter: False takes chance out of the rule. gather_s: the first connections are spread over so long.
     """
 
     port: int
     papers: str
-    names: list[str]
+    first: int
+    count: int
     seed: int
     jitter: bool
     gather_s: float
+
+
+def name_of(number: int) -> str:
+    """Name an agent of the herd."""
+    return f"board-{number:04d}"
 
 
 class Same(random.Random):
@@ -169,9 +175,10 @@ def _tell(what: str) -> None:
 async def gather(orders: Orders) -> None:
     """Let all live; the first to fail by a fault of ours ends the process."""
     async with asyncio.TaskGroup() as group:
-        for number, name in enumerate(orders.names):
+        for number in range(orders.count):
+            name = name_of(orders.first + number)
             rng = random.Random(f"{orders.seed} {name}") if orders.jitter else Same()
-            group.create_task(live(name, orders, rng, orders.gather_s * number / len(orders.names)))
+            group.create_task(live(name, orders, rng, orders.gather_s * number / orders.count))
 
 
 if __name__ == "__main__":
