@@ -32,7 +32,8 @@ _CLOCK = SystemClock()
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """Who is to connect where. papers: the folder with ca.pem and, for each name, NAME.pem and NAME.key.
 
-    first, count: these of the herd. jitter: False takes chance out of the rule. gather_s: the first connections are spread over so long.
+    first, count: these of the herd. jitter: False takes chance out of the rule. gather_s: the first connections are
+    spread over so long.
     """
 
     port: int
