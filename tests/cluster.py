@@ -10,6 +10,7 @@ import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Self
 
 import paho.mqtt.client as paho
@@ -42,7 +43,7 @@ class Client:
     """An MQTT client that neither reconnects nor resends.
 
     identity: whose certificate it shows. keep: with a session that outlives the connection. commits: acknowledges what
-    it receives. mqtt5: or 3.1.1.
+    it receives. shows: a certificate and key that are not the identity's own. mqtt5: or 3.1.1.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Client:
         will: tuple[str, bytes] | None = None,
         login: tuple[str, str | None] | None = None,
         commits: bool = True,
+        shows: tuple[Path, Path] | None = None,
         mqtt5: bool = True,
     ) -> None:
         self._changed = threading.Condition()
@@ -75,7 +77,7 @@ class Client:
         )
         self._client.max_inflight_messages_set(0)
         context = ssl.create_default_context(cafile=cluster.ca)
-        context.load_cert_chain(*cluster.certificate(identity))
+        context.load_cert_chain(*(shows or cluster.certificate(identity)))
         self._client.tls_set_context(context)
         if will is not None:
             self._client.will_set(*will, qos=1, retain=True)
@@ -90,7 +92,7 @@ class Client:
         if mqtt5 and keep:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.SessionExpiryInterval = _SESSION_S
-        clean = {"clean_start": not keep, "properties": properties} if mqtt5 else {}
+        clean: dict[str, Any] = {"clean_start": not keep, "properties": properties} if mqtt5 else {}
         try:
             self._client.connect("localhost", cluster.ports[node], keepalive=10, **clean)
         except OSError:

@@ -68,7 +68,7 @@ class Cluster:
         return "".join(path.read_text(errors="replace") for path in sorted((self._node(index) / "log").glob("*.log")))
 
     def start(self) -> None:
-        """Set up the cluster as the README of deploy/rabbitmq does, with the three programs and the devices enrolled."""
+        """Set up the cluster as the README of deploy/rabbitmq does; programs and devices are enrolled."""
         self.heal()
         self.run("rabbitmqctl", "-q", "enable_feature_flag", "--opt-in", "khepri_db")
         self.enrol(*PROGRAMS, *self.devices)
