@@ -18,6 +18,7 @@ from tests.real import WITHIN_S, free_port, need, wait_for
 
 _DEBIAN = Path("/usr/lib/postgresql")
 _PACKAGE = "postgresql"
+_RECOVERED_S = 90.0  # after a crash it goes through its log first
 
 
 class Postgres:
@@ -67,7 +68,7 @@ class Postgres:
                 return False
             return True
 
-        wait_for(answers, what=f"PostgreSQL (see {self.log})")
+        wait_for(answers, _RECOVERED_S, f"PostgreSQL (see {self.log})")
 
     def stop(self) -> None:
         """Stop in order, its sessions cut off."""

@@ -161,6 +161,22 @@ def test_while_the_database_is_away_nothing_is_answered_and_then_all_is_stored(
         assert count(one.store) == 50
 
 
+def test_one_that_dies_while_the_database_is_away_has_answered_for_nothing(
+    broker: Mosquitto, postgres: Postgres
+) -> None:
+    url = postgres.new_database()
+    with InProcess(broker, PostgresStore(url)) as dying:
+        send(broker, events(1))
+        dying.step_until(lambda: dying.count("events_stored") == 1)
+        postgres.stop()
+        send(broker, events(40, first=2))
+        dying.step_until(lambda: dying.count("store_failures") >= 2)
+    postgres.start()
+
+    with InProcess(broker, PostgresStore(url)) as after:
+        after.step_until(lambda: count(after.store) == 41)
+
+
 def test_a_full_disk_stops_the_answers_and_nothing_else(broker: Mosquitto, tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "events.db")
     pages = store._one("PRAGMA page_count", ())[0]

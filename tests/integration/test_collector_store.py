@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.errors import NotPermittedError, StorageError, UnavailableError, UsageError
-from tests.collector_parts import WALL_MS, event, gap, rejected
+from tests.collector_parts import WALL_MS, event, gap, payload, rejected, topic
 from tests.postgres import Postgres
-from tools.fleet.collector.messages import Birth, Event, Message
+from tools.fleet.collector.messages import Birth, Event, Message, read
 from tools.fleet.collector.postgres import PostgresStore
 from tools.fleet.collector.sqlite import SqliteStore
 from tools.fleet.collector.store import REJECTED_MAX, Committed, Figures, Store
@@ -324,6 +324,22 @@ def test_marks_are_right_and_never_move_back_whatever_two_instances_get(
             assert marks(committed) == {one.stream: oracle(list(stored.values()), one.stream) for one in batch}
             assert all(hwm >= before.get(stream, 0) for stream, hwm in marks(committed).items())
             before |= marks(committed)
+
+
+def spoilt(places: list[tuple[int, int]]) -> bytes:
+    """Give an event's message with some of its bytes overwritten."""
+    message = bytearray(payload(1))
+    for place, byte in places:
+        message[place % len(message)] = byte
+    return bytes(message)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), min_size=1, max_size=4), st.text(max_size=30))
+def test_whatever_arrives_can_be_committed(opened: Opened, places: list[tuple[int, int]], name: str) -> None:
+    found = [read(topic(), spoilt(places)), read(name, spoilt(places)), read(topic(kind="status"), spoilt(places))]
+
+    opened.commit(*(message for message in found if message is not None))
 
 
 def test_two_instances_that_commit_at_the_same_time_agree_and_say_only_what_is_there(postgres: Postgres) -> None:

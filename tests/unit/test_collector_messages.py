@@ -68,6 +68,8 @@ def test_an_event_of_a_type_that_only_a_later_release_knows_is_an_event_all_the_
         (altered(time="2026-11-21T00:00:00.000"), "no zone"),
         (altered(data="x" * 4096), "too large"),
         (payload(1)[:-1] + b',"more":"\xff"}', "no UTF-8 in a field that nobody reads"),
+        (payload(1)[:-1] + b',"more":"\0"}', "a NUL in a field that nobody reads"),
+        (payload(1, data={"x": "y"}).replace(b'"y"', b'"\0"'), "a NUL in the data"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
