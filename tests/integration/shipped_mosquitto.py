@@ -1,5 +1,6 @@
 """The broker of deploy/mosquitto as it is shipped, on loopback, with an authority of its own; and clients of it."""
 
+import shlex
 import signal
 import ssl
 import threading
@@ -10,9 +11,12 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import paho.mqtt.client as paho
+import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from agent.errors import UnavailableError
 from tests.real import WITHIN_S, Mosquitto, free_port, need
+from tools.fleet import trixie
 from tools.fleet.ca.authority import Role
 from tools.fleet.ca.store import Store
 from tools.fleet.shipped import lay_out
@@ -56,8 +60,8 @@ class TestAuthority:
 class ShippedMosquitto(Mosquitto):
     """deploy/mosquitto/maskwatch.conf with its access list, and what Debian's own file says beside it."""
 
-    def __init__(self, folder: Path, authority: TestAuthority) -> None:
-        self._program = need("mosquitto", "mosquitto")
+    def __init__(self, folder: Path, authority: TestAuthority, *, debian13: bool = False) -> None:
+        """debian13: with the mosquitto of that release, in a root of its own."""
         self._authority = authority
         self.files = folder / "maskwatch"
         self.port = free_port()
@@ -67,6 +71,7 @@ class ShippedMosquitto(Mosquitto):
         self._config = lay_out(
             folder, port=self.port, ca=authority.ca, crl=authority.crl, certificate=certificate, key=key
         )
+        self._program = debian_13(folder, self._config) if debian13 else need("mosquitto", "mosquitto")
         self._process = None
 
     def take_revocations(self) -> None:
@@ -77,6 +82,23 @@ class ShippedMosquitto(Mosquitto):
         """Send SIGHUP: what systemctl reload does."""
         assert self._process is not None
         self._process.send_signal(signal.SIGHUP)
+
+
+def debian_13(folder: Path, config: Path) -> str:
+    """Give a program that runs Debian 13's mosquitto with a configuration below /tmp; skips where there is none."""
+    try:
+        root = trixie.root()
+    except UnavailableError as error:
+        pytest.skip(str(error))
+    if not (root / "usr/sbin/mosquitto").exists():
+        pytest.skip(f"{root}: no mosquitto in it; add it to tools.fleet.trixie.PACKAGES")
+    if not config.is_relative_to("/tmp"):
+        pytest.skip("tests' folders are not below /tmp, which is what the root of Debian 13 shares")
+    command = trixie.command(root, ["/usr/sbin/mosquitto", "-c", str(config)], folders={"/tmp": Path("/tmp")})
+    program = folder / "mosquitto-of-debian-13"
+    program.write_text(f"#!/bin/sh\nexec {shlex.join(command)}\n")
+    program.chmod(0o755)
+    return str(program)
 
 
 class Client:
@@ -216,7 +238,7 @@ class World(NamedTuple):
         return Client(self.broker, self.authority.ca, self.pairs[name] if name else None, **more)  # type: ignore[arg-type]
 
 
-def world_in(folder: Path) -> World:
+def world_in(folder: Path, *, debian13: bool = False) -> World:
     """Make a broker, not yet running, with certificates for three boards and all programs."""
     authority = TestAuthority(folder / "ca")
     pairs = {name: authority.issue(name) for name in ("door", "gate", "board")}
@@ -226,4 +248,4 @@ def world_in(folder: Path) -> World:
         "operator": authority.issue("operator", "operator"),
         "homeassistant": authority.issue("homeassistant", "homeassistant"),
     }
-    return World(ShippedMosquitto(folder / "broker", authority), authority, pairs)
+    return World(ShippedMosquitto(folder / "broker", authority, debian13=debian13), authority, pairs)

@@ -19,17 +19,20 @@ from tools.fleet.shipped import SHIPPED, placed
 NOT_AUTHORISED = 135
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    world = world_in(tmp_path_factory.mktemp("fleet"))
+RELEASES = [False, pytest.param(True, marks=pytest.mark.cluster, id="debian 13")]
+
+
+@pytest.fixture(scope="module", params=RELEASES)
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    world = world_in(tmp_path_factory.mktemp("fleet"), debian13=request.param)
     with world.broker:
         yield world
 
 
-@pytest.fixture
-def own_world(tmp_path: Path) -> Iterator[World]:
+@pytest.fixture(params=RELEASES)
+def own_world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """A broker that a test may stop, reload and spoil."""
-    world = world_in(tmp_path)
+    world = world_in(tmp_path, debian13=request.param)
     with world.broker:
         yield world
 
