@@ -27,6 +27,17 @@ def ask(made: Pump, now_ns: int = NOW, *, newest: int = 100, room: int = WINDOW,
     return made.next(now_ns, newest=newest, room=room, frames_coming=frames)
 
 
+def send(made: Pump, now_ns: int, *sequences: int) -> None:
+    """Let rows be sent, and be taken by the broker at once."""
+    for sequence in sequences:
+        made.sent(sequence, now_ns)
+        made.answered(sequence, PubackCode.SUCCESS, now_ns)
+
+
+def at(second: float) -> int:
+    return NOW + round(second * NS_PER_S)
+
+
 def test_nothing_goes_without_a_connection() -> None:
     assert ask(pump()) == Wait(until_ns=None)
 
@@ -84,6 +95,7 @@ def test_after_a_reconnect_what_was_not_acknowledged_goes_again_from_its_first_o
     made.sent(2, NOW)
     made.sent(3, NOW)
     made.disconnected()
+    assert ask(made) == Wait(until_ns=None)
     made.connected(NOW, newest=100)
     assert ask(made) == Send(after=1, count=1)
 
@@ -119,6 +131,27 @@ def test_a_refused_row_is_held_and_sent_again_with_all_after_it(code: PubackCode
     made.sent(2, later)
     made.answered(2, PubackCode.SUCCESS, later)
     assert made.sentence == ""
+
+
+def test_a_hold_that_is_over_waits_for_the_answers_and_not_for_an_instant_that_is_past() -> None:
+    made = flowing()
+    made.sent(2, NOW)
+    made.sent(3, at(1))
+    made.answered(2, PubackCode.QUOTA_EXCEEDED, at(1))
+    wait = ask(made, at(1))
+    assert isinstance(wait, Wait)
+    over_ns = wait.until_ns
+    assert over_ns is not None
+    assert at(2) <= over_ns <= at(3)
+    assert ask(made, over_ns) == Wait(until_ns=at(11))
+    assert ask(made, at(4)) == Wait(until_ns=at(11))
+    assert isinstance(ask(made, at(11)), Rebuild)
+
+
+def test_no_row_goes_twice_in_one_pass() -> None:
+    made = flowing()
+    with pytest.raises(AssertionError):
+        made.sent(1, NOW)
 
 
 def test_a_broker_that_refuses_again_and_again_is_asked_less_and_less() -> None:
@@ -235,23 +268,12 @@ def test_a_collector_that_says_nothing_gets_one_window_each_time_and_is_waited_f
     assert made.sentence == ""
 
 
-def send(made: Pump, now_ns: int, *sequences: int) -> None:
-    """Let rows be sent, and be taken by the broker at once."""
-    for sequence in sequences:
-        made.sent(sequence, now_ns)
-        made.answered(sequence, PubackCode.SUCCESS, now_ns)
-
-
 def silence_ends(made: Pump, now_ns: int, *, newest: int) -> float:
     """Give the second, from NOW, at which a pump that has sent all it may loses patience with the collector."""
     wait = ask(made, now_ns, newest=newest)
     assert isinstance(wait, Wait)
     assert wait.until_ns is not None
     return (wait.until_ns - NOW) / NS_PER_S
-
-
-def at(second: float) -> int:
-    return NOW + int(second * NS_PER_S)
 
 
 def test_the_collectors_time_begins_when_all_that_there_was_is_sent() -> None:
@@ -279,6 +301,8 @@ def test_rows_that_come_later_do_not_prolong_the_collectors_time() -> None:
     for second, sequence in enumerate(range(6, 21), 6):  # the last of them fills the window
         send(made, at(second), sequence)
     assert silence_ends(made, at(20), newest=20) == 30.0
+    ask(made, at(30), newest=20)
+    assert made.is_stuck  # whatever came later
 
 
 def test_a_collector_that_was_idle_gets_all_its_time_for_the_next_row() -> None:
@@ -298,6 +322,27 @@ def test_a_full_lead_gives_the_collector_its_time_from_then_on() -> None:
     assert silence_ends(made, at(WINDOW), newest=500) == WINDOW + 30.0
 
 
+def test_rows_that_have_to_wait_for_room_do_not_use_up_the_collectors_time() -> None:
+    made = pump("collector")
+    made.connected(NOW, newest=500)
+    send(made, NOW, *range(1, 11))
+    assert ask(made, NOW, newest=500, room=0) == Wait(until_ns=None)
+    assert ask(made, at(31), newest=500, room=0) == Wait(until_ns=None)
+    assert ask(made, at(31), newest=500) == Send(after=10, count=10)
+
+
+def test_a_collector_is_silent_when_its_last_word_is_half_a_minute_old() -> None:
+    for word_s, silent in ((9.9, True), (10.0, True), (10.1, False)):
+        made = pump("collector")
+        made.connected(NOW, newest=5)
+        send(made, at(0), *range(1, 5))
+        made.collected(2, at(1), newest=5)
+        send(made, at(10), 5)
+        made.collected(2, at(word_s), newest=5)
+        assert isinstance(ask(made, at(40), newest=5), Send)
+        assert made.sentence == ("the collector is silent" if silent else "")
+
+
 def test_progress_gives_the_collector_its_time_anew_and_ends_the_doubling() -> None:
     made = pump("collector")
     made.connected(NOW, newest=5)
@@ -314,6 +359,7 @@ def test_the_first_word_without_progress_opens_the_whole_lead() -> None:
     made.connected(NOW, newest=5_000)
     pass_on(made, NOW, newest=5_000)
     made.collected(0, NOW, newest=5_000)
+    made.collected(0, NOW, newest=5_000)  # another says the same
     assert pass_on(made, NOW, newest=5_000)[0] == list(range(21, 1_021))
     made.collected(0, NOW, newest=5_000)
     assert pass_on(made, NOW, newest=5_000)[0] == list(range(1_021, 1_041))
@@ -424,7 +470,7 @@ def test_under_the_cap_a_row_may_go_as_soon_as_there_is_time_for_one() -> None:
     send(made, at(1), 2, 3, 4, 5)
     assert isinstance(ask(made, at(1), frames=True), Wait)
     assert isinstance(ask(made, at(1.0049), frames=True), Wait)
-    assert ask(made, at(1.0051), frames=True) == Send(after=5, count=1)
+    assert ask(made, at(1.005), frames=True) == Send(after=5, count=1)
     assert ask(made, at(1.0151), frames=True) == Send(after=5, count=3)
     assert ask(made, at(9), frames=True) == Send(after=5, count=4)
 
