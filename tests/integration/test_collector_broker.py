@@ -148,7 +148,7 @@ def test_a_collector_that_answers_before_it_commits_does_lose_events(broker: Mos
 def test_while_the_database_is_away_nothing_is_answered_and_then_all_is_stored(
     broker: Mosquitto, postgres: Postgres
 ) -> None:
-    with InProcess(broker, PostgresStore(postgres.new_database())) as one:
+    with InProcess(broker, PostgresStore(postgres.new_schema())) as one:
         with Subscriber(broker, topics=("maskwatch/+/+/ack",)) as subscriber:
             send(broker, events(10))
             one.step_until(lambda: acks(subscriber) == [10])
@@ -164,7 +164,7 @@ def test_while_the_database_is_away_nothing_is_answered_and_then_all_is_stored(
 def test_one_that_dies_while_the_database_is_away_has_answered_for_nothing(
     broker: Mosquitto, postgres: Postgres
 ) -> None:
-    url = postgres.new_database()
+    url = postgres.new_schema()
     with InProcess(broker, PostgresStore(url)) as dying:
         send(broker, events(1))
         dying.step_until(lambda: dying.count("events_stored") == 1)
@@ -264,7 +264,7 @@ def test_a_broker_that_restarts_is_found_again(broker: Mosquitto, tmp_path: Path
 def test_an_event_that_the_broker_forgot_with_its_session_is_stored_before_we_connect_again(
     broker: Mosquitto, postgres: Postgres
 ) -> None:
-    with InProcess(broker, PostgresStore(postgres.new_database())) as one:
+    with InProcess(broker, PostgresStore(postgres.new_schema())) as one:
         send(broker, events(1))
         one.step_until(lambda: one.count("events_stored") == 1)
         postgres.stop()

@@ -29,7 +29,7 @@ def postgres() -> Iterator[Postgres]:
 def test_two_collectors_on_a_cluster_lose_nothing_when_one_of_them_and_then_a_node_is_killed(
     cluster: Cluster, postgres: Postgres
 ) -> None:
-    url = postgres.new_database()
+    url = postgres.new_schema()
     cluster.enrol(*COLLECTORS, *DEVICES)
     pairs = [[str(path) for path in cluster.certificate(name)] for name in COLLECTORS]
     certificate, key = (path.replace("collector", "{instance}") for path in pairs[0])

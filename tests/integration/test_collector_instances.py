@@ -34,7 +34,7 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 
 @pytest.fixture
 def url(postgres: Postgres) -> str:
-    return postgres.new_database()
+    return postgres.new_schema()
 
 
 def start(into: ExitStack, broker: Mosquitto, url: str, name: str, **how: Any) -> InProcess:

@@ -38,7 +38,7 @@ class Opened:
     def __init__(self, kind: str, folder: Path, postgres: Postgres) -> None:
         self._kind = kind
         self._postgres = postgres
-        self.url = postgres.new_database() if kind == "postgresql" else str(folder / f"{next(numbers)}.db")
+        self.url = postgres.new_schema() if kind == "postgresql" else str(folder / f"{next(numbers)}.db")
         self.store = self.another()
 
     def another(self) -> Store:
@@ -343,7 +343,7 @@ def test_whatever_arrives_can_be_committed(opened: Opened, places: list[tuple[in
 
 
 def test_two_instances_that_commit_at_the_same_time_agree_and_say_only_what_is_there(postgres: Postgres) -> None:
-    url = postgres.new_database()
+    url = postgres.new_schema()
     told = [event(number // 3 + 1, device=f"cam{number % 3}") for number in range(600)]
     start = threading.Barrier(2)
 
@@ -401,7 +401,7 @@ def test_somebody_elses_database_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_server_that_restarts_fails_a_commit_and_takes_the_next(postgres: Postgres) -> None:
-    store = PostgresStore(postgres.new_database())
+    store = PostgresStore(postgres.new_schema())
     store.commit([event(1)], now_ms=NOW_MS)
     postgres.crash()
 
@@ -420,13 +420,18 @@ def test_a_database_that_knows_no_encoding_is_as_good_as_any(postgres: Postgres)
         assert store.commit([event(1, data={"text": "héé"}), event(2)], now_ms=NOW_MS).duplicates == 1
 
 
-def test_a_user_who_may_not_write_is_told(postgres: Postgres) -> None:
-    url = postgres.new_database()
-    PostgresStore(url).commit([event(1)], now_ms=NOW_MS)
-    postgres.execute("CREATE ROLE reader LOGIN", url=url)
-    store = PostgresStore(url.replace("postgres@", "reader@"))
+@pytest.mark.parametrize("may", ["see nothing", "read"])
+def test_a_user_who_may_not_write_is_told(postgres: Postgres, may: str) -> None:
+    url = postgres.new_schema()
+    user, schema = f"reader{next(numbers)}", url.rsplit("%3D", 1)[1]
+    with closing(PostgresStore(url)) as owner:
+        owner.commit([event(1)], now_ms=NOW_MS)
+    postgres.execute(f"CREATE ROLE {user} LOGIN")
+    if may == "read":
+        postgres.execute(f"GRANT USAGE ON SCHEMA {schema} TO {user}")
+        postgres.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {user}")
 
-    with pytest.raises(NotPermittedError):
+    with closing(PostgresStore(url.replace("postgres@", f"{user}@"))) as store, pytest.raises(NotPermittedError):
         store.commit([event(2)], now_ms=NOW_MS)
 
 
@@ -436,7 +441,7 @@ def test_a_url_that_libpq_does_not_understand_is_a_usage_error() -> None:
 
 
 def test_an_instance_that_stops_in_the_middle_of_a_commit_does_not_hold_the_others_up(postgres: Postgres) -> None:
-    url = postgres.new_database()
+    url = postgres.new_schema()
     frozen, other = PostgresStore(url), PostgresStore(url)
     frozen.commit([event(1)], now_ms=NOW_MS)
     with ExitStack() as stopped:

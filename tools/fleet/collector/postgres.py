@@ -29,12 +29,14 @@ _CONNECT: dict[str, Any] = {
     "tcp_user_timeout": 15_000,
     "application_name": "maskwatch-collector",
     "client_encoding": "utf8",  # or a database made in the C locale would give bytes
-    # A commit is on the disk when it returns, whatever the server's default. An instance that is stopped in the middle
-    # of a transaction must not keep the devices of the others locked. Every query here goes by an index, and the
-    # planner knows that only after the first ANALYZE.
-    "options": "-c synchronous_commit=on -c idle_in_transaction_session_timeout=5s -c lock_timeout=15s"
-    " -c statement_timeout=60s -c enable_seqscan=off -c client_min_messages=warning",
 }
+# A commit is on the disk when it returns, whatever the server's default. An instance that is stopped in the middle of a
+# transaction must not keep the devices of the others locked. Every query here goes by an index, and the planner knows
+# that only after the first ANALYZE.
+_OPTIONS = (
+    "-csynchronous_commit=on -cidle_in_transaction_session_timeout=5s -clock_timeout=15s -cstatement_timeout=60s"
+    " -cenable_seqscan=off -cclient_min_messages=warning"
+)
 _MAKING = 0x6D61736B  # the advisory lock under which tables are made
 
 _TABLES: LiteralString = """
@@ -199,6 +201,7 @@ class PostgresStore(Store):
             what = f"--store is no PostgreSQL URL: {' '.join(str(error).split())}"
             raise UsageError(what, where="collector", remedy="write postgresql://user@host/name") from error
         self._url = url
+        self._options = f"{about.get('options') or ''} {_OPTIONS}"
         self._where = (
             f"postgresql://{about.get('host', 'localhost')}:{about.get('port', 5432)}/{about.get('dbname', '')}"
         )
@@ -234,7 +237,7 @@ class PostgresStore(Store):
 
     def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
         if self._db is None:
-            db = psycopg.connect(self._url, **_CONNECT)
+            db = psycopg.connect(self._url, options=self._options, **_CONNECT)
             try:
                 _make_tables(db)
             except psycopg.Error:
@@ -262,7 +265,7 @@ class PostgresStore(Store):
         match error:
             case errors.DiskFull():
                 return StorageError("its disk is full", where=self._where, remedy="make room; it is tried again")
-            case errors.InsufficientPrivilege():
+            case errors.InsufficientPrivilege() | errors.InvalidSchemaName():
                 return NotPermittedError(what, where=self._where, remedy="grant it to this user; it is tried again")
             case psycopg.OperationalError() | psycopg.InterfaceError() | psycopg.InternalError():
                 return UnavailableError(what, where=self._where, remedy="check the server; it is tried again")
