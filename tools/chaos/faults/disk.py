@@ -8,8 +8,13 @@ from tools.chaos.rows import Row
 from tools.chaos.trial import Budget, Fault, repeat, tried
 
 
-def power_cut(world: World, budget: Budget, fault: Fault, *, synchronous: str = "FULL") -> Row:
-    """Cut the power of a card while its device writes; it boots from what is on the card then."""
+def power_cut(
+    world: World, budget: Budget, fault: Fault, *, synchronous: str = "FULL", alone_share: float = 0.5
+) -> Row:
+    """Cut the power of a card while its device writes; it boots from what is on the card then.
+
+    alone_share: how often nobody else has what was decided last, since the broker did not answer for a while before.
+    """
     rig = Rig(world, fault.name, devices=2, rate_per_s=30.0, synchronous=synchronous)
     broker = rig.start_broker()
     cards: dict[str, Card] = {}
@@ -17,8 +22,8 @@ def power_cut(world: World, budget: Budget, fault: Fault, *, synchronous: str = 
     def inject() -> int:
         victim = rig.rng.choice(rig.producers)
         card = cards[victim.device]
-        is_alone = rig.rng.random() < 0.5
-        if is_alone:  # what it decides then is on its card and nowhere else
+        is_alone = rig.rng.random() < alone_share
+        if is_alone:
             broker.signal(signal.SIGSTOP)
             rig.pause_about(0.3, 4.0)
         since_ns = rig.clock.now_ns()

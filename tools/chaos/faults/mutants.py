@@ -38,18 +38,18 @@ MUTANTS: tuple[Fault, ...] = (
     Fault(
         name="off",
         title="mutant: the outbox with synchronous = OFF, power cuts",
-        run=partial(power_cut, synchronous="OFF"),
+        run=partial(power_cut, synchronous="OFF", alone_share=1.0),
         lane=0,
         seconds=60,
-        smoke=6,
+        smoke=3,
     ),
     Fault(
         name="normal",
         title="mutant: the outbox with synchronous = NORMAL, power cuts",
-        run=partial(power_cut, synchronous="NORMAL"),
+        run=partial(power_cut, synchronous="NORMAL", alone_share=1.0),
         lane=1,
         seconds=120,
-        smoke=12,
+        smoke=8,
     ),
     Fault(
         name="early",
@@ -57,6 +57,6 @@ MUTANTS: tuple[Fault, ...] = (
         run=careless_collector,
         lane=2,
         seconds=60,
-        smoke=4,
+        smoke=2,
     ),
 )
