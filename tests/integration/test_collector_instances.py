@@ -59,6 +59,10 @@ def stored(postgres: Postgres, url: str) -> int:
     return int(postgres.execute("SELECT count(*) FROM events", url=url)[0][0])
 
 
+def names(postgres: Postgres, url: str) -> list[str]:
+    return [name for (name,) in postgres.execute("SELECT name FROM instances ORDER BY name", url=url)]
+
+
 def division_settled(instances: list[InProcess]) -> bool:
     parts = [
         {name for name in DEVICES if one.collector.fleet is not None and one.collector.fleet.division.is_ours(name)}
@@ -95,12 +99,12 @@ def test_what_lies_in_the_session_of_a_dead_instance_is_inherited(
     with ExitStack() as stack:
         alive = start(stack, broker, url, "alive")
         dead = start(stack, broker, url, "dead")
-        together([alive, dead], lambda: len(postgres.execute("SELECT * FROM instances", url=url)) == 2)
+        together([alive, dead], lambda: len(names(postgres, url)) == 2)
         dead.collector.broker.drop()
         send(broker, events(1))
 
         together([alive], lambda: stored(postgres, url) == len(DEVICES) * EACH)
-        together([alive], lambda: postgres.execute("SELECT name FROM instances", url=url) == [("alive",)])
+        together([alive], lambda: names(postgres, url) == ["alive"])
         send(broker, events(EACH + 1))
         together([alive], lambda: stored(postgres, url) == 2 * len(DEVICES) * EACH)
 
@@ -121,7 +125,7 @@ def test_one_that_dies_between_commit_and_answer_leaves_duplicates_and_no_hole(
     with ExitStack() as stack:
         dying = start(stack, broker, url, "dying", make=DiesAfterCommit)
         alive = start(stack, broker, url, "alive")
-        together([alive, dying], lambda: len(postgres.execute("SELECT * FROM instances", url=url)) == 2)
+        together([alive, dying], lambda: len(names(postgres, url)) == 2)
         send(broker, events(1))
         with pytest.raises(KeyboardInterrupt):
             together([dying], lambda: False)
@@ -147,11 +151,12 @@ def test_on_the_shipped_broker_who_has_the_certificates_of_all_inherits(
             Running(broker, url, *words, "--instance", "collector-2") as dead,
             Client(broker, authority.ca, pair, topics=(topic("cam1", "ack"),)) as device,
         ):
-            wait_for(lambda: len(postgres.execute("SELECT * FROM instances", url=url)) == 2)
+            wait_for(lambda: len(names(postgres, url)) == 2)
             dead.kill()
             for sequence in range(1, EACH + 1):
                 device.publish(topic("cam1"), payload(sequence))
             wait_for(lambda: stored(postgres, url) == EACH)
+            wait_for(lambda: names(postgres, url) == ["collector"])
             code, said = alive.stop()
 
     assert code == 0
@@ -195,8 +200,14 @@ def test_where_the_broker_does_not_share_a_dead_ones_devices_go_to_the_others(
         send(broker, events(1))
 
         together([alive], lambda: stored(postgres, url) == len(DEVICES) * EACH)
+        together([alive], lambda: names(postgres, url) == ["alive"])
         send(broker, events(EACH + 1))
         together([alive], lambda: stored(postgres, url) == 2 * len(DEVICES) * EACH)
+
+        session = stack.enter_context(InProcess(broker, PostgresStore(url), name="dead", protocol="3.1.1"))
+        for _ in range(3):
+            session.collector.step()
+        assert session.count("foreign") + session.count("duplicates") == 0
 
 
 def test_events_keep_coming_through_while_instances_come_and_go(
@@ -214,7 +225,7 @@ def test_events_keep_coming_through_while_instances_come_and_go(
 def test_a_database_that_was_away_makes_nobody_dead(broker: Mosquitto, postgres: Postgres, url: str) -> None:
     with ExitStack() as stack:
         both = [start(stack, broker, url, name) for name in ("a", "b")]
-        together(both, lambda: len(postgres.execute("SELECT * FROM instances", url=url)) == 2)
+        together(both, lambda: len(names(postgres, url)) == 2)
         postgres.execute("UPDATE instances SET seen = seen - interval '1 hour'", url=url)
         for one in both:
             assert one.collector.fleet is not None
@@ -237,7 +248,7 @@ def test_a_broker_that_makes_the_client_id_of_the_user_ends_inheriting_and_loses
         ExitStack() as stack,
     ):
         both = [start(stack, broker, url, name, **how) for name in "ab"]
-        together(both, lambda: len(postgres.execute("SELECT * FROM instances", url=url)) == 2)
+        together(both, lambda: len(names(postgres, url)) == 2)
         dead = both.pop()
         dead.collector.broker.drop()
         sent = 0

@@ -31,7 +31,7 @@ _SECONDS_MAX = 2**32 - 2  # MQTT 5.0 section 3.1.2.11.2: one more would be for e
 def main(words: Sequence[str], make: Callable[..., Collector] = Collector) -> int:
     """Run one instance. make: the collector's class. Returns the exit code; failures are one line on stderr."""
     try:
-        return _run(_parse(words), make)
+        return _run(make_parser().parse_args(words), make)
     except MaskwatchError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -89,7 +89,8 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, where=_NAME, remedy=f"see {_NAME} --help")
 
 
-def _parse(words: Sequence[str]) -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
+    """Make the command line's parser; it raises UsageError."""
     parser = _Parser(prog=_NAME, description="Stores the events of a fleet and acknowledges them.", allow_abbrev=False)
     parser.add_argument(
         "--broker",
@@ -119,7 +120,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--lease", type=_seconds, default=LEASE_S, metavar="SECONDS", help="silence after which an instance is dead"
     )
-    return parser.parse_args(words)
+    return parser
 
 
 def _mqtt(args: argparse.Namespace, url: str, instance: str) -> MqttSettings:

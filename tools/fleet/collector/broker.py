@@ -38,6 +38,7 @@ RECEIVE_MAX = 1000
 _CONNECT_TIMEOUT_S = 5.0
 _VERDICT_S = 0.5  # for the broker's opinion of our certificate
 _ANSWER_S = 10.0  # for CONNACK and SUBACK
+_GOODBYE_S = 1.0  # for our last words to leave
 _UNSUPPORTED_VERSION = 132
 _TAKEN_OVER = 142
 _FAILURE = 128  # reason codes from here on are failures
@@ -173,7 +174,9 @@ class Broker:
                 properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
                 properties.SessionExpiryInterval = 0
             client.disconnect(properties=properties)
-            while client.want_write() and client.socket() is not None:
+            end = time.monotonic() + _GOODBYE_S
+            while client.want_write() and (sock := client.socket()) is not None and time.monotonic() < end:
+                select.select([], [sock], [], _GOODBYE_S)
                 client.loop_write()
             _hang_up(client)
 

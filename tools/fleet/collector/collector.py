@@ -88,7 +88,7 @@ class Collector:
         """Listen for what comes, commit a batch, answer; half a second at most when there is nothing to do."""
         self._listen()
         if self.fleet is not None and self.broker.is_up:
-            self.fleet.beat(self.broker, self._settle)
+            self.fleet.step(self.broker, self._settle)
         if self._inbox and self._clock.now_ns() >= self._commit_ns:
             self._work()
         elif self._doubtful and self._clock.now_ns() >= self._commit_ns:
@@ -109,6 +109,8 @@ class Collector:
         while self._inbox and self._work():
             pass
         self._say()
+        if self.fleet is not None:
+            self.fleet.let_go()
         self.broker.close()
         self.store.close()
 

@@ -24,7 +24,7 @@ from tools.fleet.collector.broker import Broker, Received, Unreached
 EVENTS, SHARED, STATUS = "maskwatch/+/+/events", "$share/collector/maskwatch/+/+/events", "maskwatch/+/+/status"
 LEASE_S = 10.0
 _BEATS = 5  # in a lease
-_DRAINED_S = 1.0  # an inherited session is empty when it has been silent for so long
+_DRAINED_NS = 5 * NS_PER_S  # a session is empty when it has been silent for so long: a cluster may be electing
 _TIED_S = 0.3  # for the broker to throw us out, if it takes an heir for us
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,9 @@ class Roll(Protocol):
 
     def claim(self, name: str, lease_s: float) -> str | None:
         """Give the name of a dead instance that is ours to inherit from now on, if there is one."""
+
+    def hold(self, dead: str, heir: str) -> None:
+        """Renew our claim on a dead instance."""
 
     def strike(self, name: str) -> None:
         """Remove a row: its instance has left, or has been inherited."""
@@ -68,6 +71,20 @@ class Division:
         return max(self._trusted, key=lambda name: _weight(name, device)) == self._name
 
 
+Settle = Callable[[Sequence[Received], Broker], None]
+"""Stores messages and answers their broker for them. Raises MaskwatchError when the store fails."""
+
+
+class _Legacy:
+    """A dead instance's session while we empty it."""
+
+    def __init__(self, name: str, broker: Broker, now_ns: int) -> None:
+        self.name = name
+        self.broker = broker
+        self.taken = 0
+        self.silent_ns = now_ns  # since when nothing came
+
+
 class Fleet:
     """Our place among the instances: keeps our row, hears of the others, inherits from the dead."""
 
@@ -84,56 +101,72 @@ class Fleet:
         self._beat_ns = 0
         self._attended_ns: int | None = None
         self._may_inherit = True
+        self._legacy: _Legacy | None = None
         self._roll_away = Complaint(log, "fleet.roll", clock)
         self._stuck = Complaint(log, "fleet.inherit", clock)
 
-    def beat(self, main: Broker, settle: Callable[[Sequence[Received], Broker], None]) -> None:
-        """Do what is due, while `main` is connected. settle: stores messages and answers for them, or raises."""
-        now_ns = self._clock.now_ns()
-        if now_ns < self._beat_ns:
-            return
-        self._beat_ns = now_ns + int(self._lease_s / _BEATS * NS_PER_S)
+    def step(self, main: Broker, settle: Settle) -> None:
+        """Do what is due, while `main` is connected."""
         try:
-            self.division.heard(self._roll.attend(self._name, self._lease_s))
-            # After a time without the database or the broker everybody's row is old, and nobody need be dead.
-            steady = self._attended_ns is not None and now_ns - self._attended_ns < self._lease_s / 2 * NS_PER_S
-            self._attended_ns = now_ns
-            dead = self._roll.claim(self._name, self._lease_s) if steady and self._may_inherit else None
-            if dead is not None:
-                self._inherit(dead, main, settle)
+            if self._clock.now_ns() >= self._beat_ns:
+                self._beat(main)
+            if self._legacy is not None:
+                self._empty(self._legacy, settle)
         except MaskwatchError as error:
             self._roll_away.failing(str(error))
-        else:
-            self._roll_away.over()
+            self.let_go()
+        except Unreached as error:  # the dead one is back, or the broker has gone: another beat will see
+            self._stuck.failing(error.why.sentence)
+            self.let_go()
 
-    def _inherit(self, dead: str, main: Broker, settle: Callable[[Sequence[Received], Broker], None]) -> None:
-        """Take what lies in a dead instance's session, end it, and strike its row.
+    def let_go(self) -> None:
+        """Leave the session that we are emptying; what is in it stays there."""
+        if self._legacy is not None:
+            self._legacy.broker.drop()
+            self._legacy = None
+
+    def _beat(self, main: Broker) -> None:
+        now_ns = self._clock.now_ns()
+        self._beat_ns = now_ns + int(self._lease_s / _BEATS * NS_PER_S)
+        self.division.heard(self._roll.attend(self._name, self._lease_s))
+        self._roll_away.over()
+        # After a time without the database or the broker everybody's row is old, and nobody need be dead.
+        steady = self._attended_ns is not None and now_ns - self._attended_ns < self._lease_s / 2 * NS_PER_S
+        self._attended_ns = now_ns
+        if self._legacy is not None:
+            self._roll.hold(self._legacy.name, self._name)
+        elif steady and self._may_inherit and (dead := self._roll.claim(self._name, self._lease_s)) is not None:
+            self._legacy = _Legacy(dead, self._dial(dead), now_ns)
+            self._open(self._legacy, main)
+
+    def _open(self, legacy: _Legacy, main: Broker) -> None:
+        """Enter a dead instance's session.
 
         A broker may make the client id of who we are by certificate or password: then the session would be our own,
         and opening it throws us out of it. That ends all inheriting.
         """
-        broker = self._dial(dead)
-        taken = 0
-        try:
-            broker.connect()
-            if broker.had_session:
-                if not main.keeps(_TIED_S):
-                    self._may_inherit = False
-                    log.error("fleet.inherit why='the broker takes us for %s: nobody can inherit from it'", dead)
-                    return
-                broker.unsubscribe((EVENTS, SHARED, STATUS) if broker.shares else (EVENTS, STATUS))
-                while received := broker.wait(_DRAINED_S):
-                    settle(received, broker)
-                    taken += len(received)
-            broker.close(forget=True)
-        except Unreached as error:  # the dead one is back, or the broker has gone: another beat will see
-            self._stuck.failing(f"{dead}: {error.why.sentence}")
-            return
-        finally:
-            broker.drop()
-        self._roll.strike(dead)
-        self._stuck.over()
-        log.info("fleet.inherited name=%s messages=%d", dead, taken)
+        legacy.broker.connect()
+        legacy.silent_ns = self._clock.now_ns()
+        if legacy.broker.had_session and not main.keeps(_TIED_S):
+            self._may_inherit = False
+            log.error("fleet.inherit why='the broker takes us for %s: nobody can inherit from it'", legacy.name)
+            self.let_go()
+        else:
+            legacy.broker.unsubscribe((EVENTS, SHARED, STATUS) if legacy.broker.shares else (EVENTS, STATUS))
+
+    def _empty(self, legacy: _Legacy, settle: Settle) -> None:
+        """Store what has come from a dead instance's session; end it when nothing comes any more."""
+        now_ns = self._clock.now_ns()
+        if received := legacy.broker.wait(0):
+            settle(received, legacy.broker)
+            legacy.taken += len(received)
+            legacy.silent_ns = now_ns
+        elif now_ns - legacy.silent_ns >= _DRAINED_NS or not legacy.broker.had_session:
+            legacy.broker.close(forget=True)
+            self._legacy = None
+            self._roll.strike(legacy.name)
+            self._stuck.over()
+            log.info("fleet.inherited name=%s messages=%d", legacy.name, legacy.taken)
 
 
 def _weight(name: str, device: str) -> bytes:

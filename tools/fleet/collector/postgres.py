@@ -226,6 +226,10 @@ class PostgresStore(Store):
         with self._judged():
             return next((row[0] for row in self._all(_CLAIM, name, lease_s)), None)
 
+    def hold(self, dead: str, heir: str) -> None:
+        with self._judged():
+            self._do("UPDATE instances SET seen = clock_timestamp() WHERE name = %s AND heir = %s", dead, heir)
+
     def strike(self, name: str) -> None:
         with self._judged():
             self._do("DELETE FROM instances WHERE name = %s", name)
