@@ -106,7 +106,7 @@ def test_no_answer_for_ten_seconds_asks_for_a_new_connection() -> None:
     made.sent(3, NOW + NS_PER_S)
     assert isinstance(ask(made, NOW + 10 * NS_PER_S - 1, room=0), Wait)
     late = ask(made, NOW + 10 * NS_PER_S)
-    assert late == Rebuild(why="no answer to an event for 10 s")
+    assert late == ask(made, NOW + 11 * NS_PER_S) == Rebuild(why="no answer to an event for 10 s")
     made.disconnected()
     made.connected(NOW, newest=100)
     assert isinstance(ask(made), Send)
@@ -150,8 +150,10 @@ def test_a_hold_that_is_over_waits_for_the_answers_and_not_for_an_instant_that_i
 
 def test_no_row_goes_twice_in_one_pass() -> None:
     made = flowing()
-    with pytest.raises(AssertionError):
-        made.sent(1, NOW)
+    made.sent(2, NOW)
+    for sequence in (1, 2):
+        with pytest.raises(AssertionError):
+            made.sent(sequence, NOW)
 
 
 def test_a_broker_that_refuses_again_and_again_is_asked_less_and_less() -> None:
@@ -170,6 +172,27 @@ def test_a_broker_that_refuses_again_and_again_is_asked_less_and_less() -> None:
     assert waits[0] < 2.0
     assert max(waits[:2]) <= 4.0
     assert 60.0 <= max(waits) <= 300.0
+
+
+def test_the_waits_after_refusals_lie_anywhere_between_their_bounds() -> None:
+    firsts: list[float] = []
+    many: list[float] = []
+    for seed in range(150):
+        made = Pump(ack_mode="puback", acknowledged=0, rng=random.Random(seed))
+        made.connected(NOW, newest=100)
+        now_ns = NOW
+        for refusal in range(30):
+            made.sent(1, now_ns)
+            made.answered(1, PubackCode.QUOTA_EXCEEDED, now_ns)
+            wait = ask(made, now_ns)
+            assert isinstance(wait, Wait)
+            assert wait.until_ns is not None
+            (many if refusal else firsts).append((wait.until_ns - now_ns) / NS_PER_S)
+            now_ns = wait.until_ns
+            ask(made, now_ns)
+    assert 1.0 <= min(firsts) < 1.05
+    assert 1.95 < max(firsts) <= 2.0
+    assert 299.0 < max(many) <= 300.0
 
 
 def test_a_refusal_is_remembered_through_a_reconnect() -> None:
@@ -365,6 +388,20 @@ def test_the_first_word_without_progress_opens_the_whole_lead() -> None:
     assert pass_on(made, NOW, newest=5_000)[0] == list(range(1_021, 1_041))
 
 
+def test_a_mark_tells_exactly_how_far_ahead_we_are() -> None:
+    made = pump("collector")
+    assert not made.is_stuck
+    made.connected(NOW, newest=5_000)
+    pass_on(made, NOW, newest=5_000)
+    made.collected(0, NOW, newest=5_000)
+    pass_on(made, NOW, newest=5_000)
+    made.collected(0, NOW, newest=5_000)  # makes room for twenty
+    made.collected(20, NOW, newest=5_000)  # and this is the truth: 1,000 of 1,000
+    assert isinstance(ask(made, newest=5_000), Wait)
+    made.collected(21, NOW, newest=5_000)
+    assert ask(made, newest=5_000) == Send(after=1_020, count=1)
+
+
 def test_a_mark_before_a_hole_lets_as_many_rows_follow_as_before() -> None:
     made = pump("collector", acknowledged=100)
     made.connected(NOW, newest=20_000)
@@ -467,8 +504,11 @@ def test_under_the_cap_four_rows_go_at_once_and_then_two_hundred_a_second() -> N
 
 def test_under_the_cap_a_row_may_go_as_soon_as_there_is_time_for_one() -> None:
     made = flowing()
-    send(made, at(1), 2, 3, 4, 5)
-    assert isinstance(ask(made, at(1), frames=True), Wait)
+    send(made, at(1), 2)
+    assert ask(made, at(1), frames=True) == Send(after=2, count=3)
+    send(made, at(1), 3, 4, 5)
+    assert ask(made, at(1), frames=True) == Wait(until_ns=at(1.02) + 1)
+    assert ask(made, at(1.002), frames=True) == Wait(until_ns=at(1.02) + 1)
     assert isinstance(ask(made, at(1.0049), frames=True), Wait)
     assert ask(made, at(1.005), frames=True) == Send(after=5, count=1)
     assert ask(made, at(1.0151), frames=True) == Send(after=5, count=3)
