@@ -132,16 +132,18 @@ class Salvage:
         while after <= end:
             try:
                 for values in self._db.execute(_ROWS_AFTER, (after,)):
+                    if values[0] <= after:  # pages that lie out of order would lead round in a circle
+                        break
                     after, hop = values[0], 1
                     self.last_sequence = max(self.last_sequence, after)
                     row = read(values, self.stream)
                     if row is not None and _is_sound(row):
                         yield row
+                else:
+                    return
             except sqlite3.Error as error:
                 _raise_unless_damage(error)
-                after, hop = after + hop, min(2 * hop, _HOP_MAX)
-            else:
-                return
+            after, hop = after + hop, min(2 * hop, _HOP_MAX)
 
     def close(self) -> None:
         self._db.close()

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import msgspec
+
 from agent.delivery.outbox import Outbox
 from agent.delivery.schema import PAGE_BYTES
-from agent.events.types import OutboxReset
+from agent.events.types import Counts, OutboxReset
 from tests.delivery_parts import came, counted, open_outbox, went
 
 
@@ -39,3 +41,17 @@ def test_persons_present_outlive_a_second_rescue_and_end_once(tmp_path: Path) ->
     outbox.acknowledge(outbox.stream, outbox.last_sequence)
     outbox.close(clean=True)
     assert [person.person for person in open_outbox(tmp_path / "outbox").open_persons()] == ["aa-2"]
+
+
+def test_a_file_cut_off_in_the_middle_gives_what_lies_before_the_cut(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path / "outbox")
+    for number in range(300):
+        outbox.append([counted(number)])
+    outbox.close(clean=True)
+    file = tmp_path / "outbox" / "outbox.db"
+    with file.open("r+b") as opened:
+        opened.truncate(file.stat().st_size // 2 // PAGE_BYTES * PAGE_BYTES)
+    waiting = open_outbox(tmp_path / "outbox").pending(limit=1000)
+    numbers = [msgspec.json.decode(row.data, type=Counts).frames for row in waiting if row.type == Counts.TYPE]
+    assert numbers == list(range(len(numbers)))
+    assert 50 < len(numbers) < 300
