@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from agent.delivery import schema
+from agent.delivery import header, schema
 from agent.delivery.rows import COLUMNS, Row, insert, read
 from agent.delivery.wal import log_of
 from agent.events.types import TYPES, Event, Gap, LabelCounts, OutboxReset, PersonEnd, PersonNew, PersonUpdate
@@ -75,6 +75,7 @@ def rescue(
         _remove(file)
     else:
         _move(file, _rescue_name(file))
+        header.mend(_rescue_name(file), page_bytes=schema.PAGE_BYTES, version=schema.VERSION)
     db = schema.connect(file, pages_max=_NO_BOUND)
     try:
         with contextlib.ExitStack() as files, schema.transaction(db):

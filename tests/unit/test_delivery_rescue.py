@@ -55,3 +55,16 @@ def test_a_file_cut_off_in_the_middle_gives_what_lies_before_the_cut(tmp_path: P
     numbers = [msgspec.json.decode(row.data, type=Counts).frames for row in waiting if row.type == Counts.TYPE]
     assert numbers == list(range(len(numbers)))
     assert 50 < len(numbers) < 300
+
+
+def test_a_file_without_its_header_gives_all_that_lies_behind_it(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path / "outbox")
+    outbox.append([counted(number) for number in range(300)])
+    stream = outbox.stream
+    outbox.close(clean=True)
+    with (tmp_path / "outbox" / "outbox.db").open("r+b") as opened:
+        opened.write(bytes(range(100)))
+    reset, *rows = open_outbox(tmp_path / "outbox").pending(limit=1000)
+    assert [msgspec.json.decode(row.data, type=Counts).frames for row in rows] == list(range(300))
+    told = msgspec.json.decode(reset.data, type=OutboxReset)
+    assert (told.old_stream, told.saved, told.last_sequence) == (stream, 300, 300)
