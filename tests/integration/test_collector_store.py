@@ -3,8 +3,8 @@
 import itertools
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from agent.errors import NotPermittedError, StorageError, UnavailableError, UsageError
 from tests.collector_parts import WALL_MS, event, gap, payload, rejected, topic
 from tests.postgres import Postgres
+from tests.real import wait_for
 from tools.fleet.collector.messages import Birth, Event, Message, read
 from tools.fleet.collector.postgres import PostgresStore
 from tools.fleet.collector.sqlite import SqliteStore
-from tools.fleet.collector.store import REJECTED_MAX, Committed, Figures, Store
+from tools.fleet.collector.store import REJECTED_MAX, Committed, Figures, Store, Stream, StreamKey
 
 NOW_MS = WALL_MS + 500_000
 numbers = itertools.count(1)
@@ -368,6 +369,29 @@ def test_two_instances_that_commit_at_the_same_time_agree_and_say_only_what_is_t
     assert [max(said[device] for said in last) for device in ("cam0", "cam1", "cam2")] == [200, 200, 200]
     with closing(PostgresStore(url)) as watch:
         assert watch.figures() == Figures(devices=3, streams=3, behind=0)
+
+
+def test_who_commits_while_another_is_at_it_waits_and_sees_what_it_stored(postgres: Postgres) -> None:
+    url = postgres.new_schema()
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%INTO devices%'"
+
+    class Interrupted(PostgresStore):
+        def _write_streams(self, streams: Mapping[StreamKey, Stream]) -> None:
+            found.append(aside.submit(other.commit, [event(2)], now_ms=NOW_MS))
+            wait_for(lambda: found[0].done() or postgres.execute(waiting) == [(1,)])
+            super()._write_streams(streams)
+
+    found: list[Future[Committed]] = []
+    with (
+        closing(PostgresStore(url)) as other,
+        closing(Interrupted(url)) as first,
+        ThreadPoolExecutor(1) as aside,
+    ):
+        other.commit([event(1, stream="0ther")], now_ms=NOW_MS)  # the device is known now
+        assert marks(first.commit([event(1)], now_ms=NOW_MS)) == {"5eed": 1}
+
+        assert marks(found[0].result()) == {"5eed": 2}
+        assert other.figures() == Figures(devices=1, streams=2, behind=0)
 
 
 def test_a_second_collector_on_one_file_says_so(tmp_path: Path) -> None:

@@ -201,8 +201,8 @@ class Collector:
         first = [replace(one, acknowledged=0) if isinstance(one, Birth) else one for one in messages]
         self._commit(Batch(messages=first, receipts=receipts, broker=broker))
         for birth in births:
-            if birth.stream is not None and birth.acknowledged:
-                key = (birth.device, birth.stream)
+            key = (birth.device, birth.stream or "")
+            if key in self._marks and self._marks[key].hwm < birth.acknowledged:
                 since_ns, _ = self._doubtful.get(key, (self._clock.now_ns(), birth))
                 self._doubtful[key] = (since_ns, birth)
 
