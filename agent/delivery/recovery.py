@@ -79,8 +79,10 @@ def rescue(
     db = schema.connect(file, pages_max=_NO_BOUND)
     try:
         with contextlib.ExitStack() as files, schema.transaction(db):
-            # A log of which only the beginning is left may be older than the file that it belongs to.
-            views = [Salvage(_rescue_name(file), with_log=with_log) for with_log in (True, False)]
+            # A log of which only the beginning is left may be older than the file that it belongs to: it counts only
+            # where it holds later events, else rows that are whole in the file would be replaced by what they were.
+            log_is_whole = not schema.doubt_log(_rescue_name(file))
+            views = [Salvage(_rescue_name(file), with_log=with_log) for with_log in (log_is_whole, not log_is_whole)]
             for view in views:
                 files.callback(view.close)
             old = max(views, key=lambda view: view.newest)

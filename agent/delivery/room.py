@@ -29,7 +29,7 @@ _PAGES_MIN = 128  # 1,500 events; a smaller file may grow to this within the res
 
 
 class Room:
-    """How much the outbox may take of its disk."""
+    """How much the outbox may take of its disk. Only `settle` raises, sqlite3.Error, when the file cannot be read."""
 
     def __init__(self, file: Path, *, quota_pages: int) -> None:
         self._file = file
@@ -56,7 +56,8 @@ class Room:
             _log.info("outbox.disk_full.over")
             self.trouble = ""
             self.pages_max = self._quota_pages
-            schema.bound(db, pages_max=self.pages_max)
+            with contextlib.suppress(sqlite3.Error):  # closed: the file that comes after it takes the bound from here
+                schema.bound(db, pages_max=self.pages_max)
 
     def release(self) -> bool:
         """Give up the reserve, and the file that lies here only for a look. False when neither was there."""
@@ -83,7 +84,10 @@ class Room:
             return False
         with contextlib.suppress(sqlite3.Error):  # then the log grows until it can be emptied
             schema.checkpoint(db)
-        self._hold(db)
+        try:
+            self._hold(db)
+        except sqlite3.Error:
+            return False
         return True
 
     def _hold(self, db: sqlite3.Connection) -> None:
@@ -116,5 +120,8 @@ class Room:
         return True
 
     def _free_bytes(self) -> int:
-        disk = os.statvfs(self._file.parent)
+        try:
+            disk = os.statvfs(self._file.parent)
+        except OSError:
+            return 0
         return disk.f_bavail * disk.f_frsize

@@ -2,9 +2,10 @@
 
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 
 from agent.delivery import wal
 from agent.delivery.outbox import Outbox
-from agent.events.types import Event, OutboxReset
+from agent.events.types import Counts, Event, OutboxReset
 from tests.delivery_parts import came, changed, counted, open_outbox
 
 # What a run does: store a few events (many make the log longer), take an acknowledgement, connect, publish.
@@ -34,6 +35,8 @@ class Fate:
     def __init__(self) -> None:
         self.published: dict[tuple[str, int], bytes] = {}
         self.decided = 0
+        self.waiting: set[int] = set()
+        """The numbers that were not acknowledged when the outbox was last looked at."""
 
     def live(self, outbox: Outbox, steps: list[tuple[str, int]]) -> None:
         for action, count in steps:
@@ -46,6 +49,8 @@ class Fate:
                     outbox.acknowledge(outbox.stream, min(outbox.acknowledged + count, outbox.last_sequence))
                 case "connect":
                     outbox.next_session()
+        rows = outbox.pending(0, 1_000_000)
+        self.waiting = {number_of(row.data) for row in rows if row.type == Counts.TYPE}
 
     def publish(self, outbox: Outbox) -> None:
         for row in outbox.pending(0, 1_000_000):
@@ -55,6 +60,17 @@ class Fate:
     @staticmethod
     def _event(number: int) -> Event:
         return counted(number) if number % 3 else changed(f"aa-{number % 2}") if number % 2 else came(f"aa-{number}")
+
+
+def number_of(data: bytes) -> int:
+    return msgspec.json.decode(data, type=Counts).frames
+
+
+def counts_in(file: Path) -> set[int]:
+    """Read the numbers that are in the file itself, whatever its log says; none when it cannot be read."""
+    with closing(sqlite3.connect(f"{file.as_uri()}?immutable=1", uri=True)) as db, suppress(sqlite3.Error):
+        return {number_of(data) for (data,) in db.execute("SELECT data FROM events WHERE type = ?", (Counts.TYPE,))}
+    return set()
 
 
 @contextmanager
@@ -75,9 +91,12 @@ def killed(outbox: Outbox, directory: Path, copy: Path) -> Path:
 
 def survives(file: Path, fate: Fate, more: list[tuple[str, int]], *, harm: bool) -> None:
     """Go on with a file after a kill, and check what is published. harm: something of the log was lost for certain."""
+    in_the_file = counts_in(file)
     again = open_outbox(file.parent)
     try:
         fate.publish(again)
+        found = {number_of(row.data) for row in again.pending(0, 1_000_000) if row.type == Counts.TYPE}
+        assert found >= in_the_file & fate.waiting
         told = [row for row in again.pending(0, 3) if row.type == OutboxReset.TYPE]
         if harm:
             assert told

@@ -1,5 +1,6 @@
 """Room on the disk: the reserve, the bound, and what is said. What follows on a full disk: test_delivery_full.py."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,4 +139,38 @@ def test_a_group_that_is_larger_than_the_quota_is_refused_and_costs_no_reserve(t
     assert outbox.hindrance() == ""
     outbox.append([counted(1)])
     assert outbox.last_sequence == 1
+    outbox.close(clean=True)
+
+
+def test_a_start_on_a_disk_that_is_full_by_now_takes_the_reserve(disk: Disk) -> None:
+    outbox = open_outbox(disk.at / "box")
+    outbox.append([counted(1)])
+    outbox.close(clean=True)
+    disk.fill()
+    again = open_outbox(disk.at / "box")
+    assert held_bytes(disk.at / "box") == 0
+    again.append([counted(2)])
+    assert [row.sequence for row in again.pending()] == [1, 2]
+    again.close(clean=True)
+
+
+def test_a_start_on_a_full_disk_without_a_reserve_is_one_line(disk: Disk) -> None:
+    (disk.at / "box").mkdir()
+    disk.fill()
+    with pytest.raises(StorageError) as raised:
+        open_outbox(disk.at / "box")
+    assert raised.value.exit_code == 74
+    assert str(raised.value).startswith(f"{disk.at}/box")
+
+
+def test_what_happens_to_the_room_is_said_once_each(disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "agent.delivery.room")
+    outbox = open_outbox(disk.at / "box")
+    filler = disk.fill()
+    store(outbox, 8000)
+    trouble = outbox.hindrance()
+    filler.unlink()
+    assert outbox.hindrance() == outbox.hindrance() == ""
+    said = [record.getMessage() for record in caplog.records if record.name == "agent.delivery.room"]
+    assert said == [f"outbox.disk_full why={trouble!r}", "outbox.disk_full.over"]
     outbox.close(clean=True)

@@ -43,7 +43,50 @@ def test_a_disk_that_fails_is_one_line_and_74(error: sqlite3.Error | OSError, wh
 
 
 def test_a_missing_permission_is_77() -> None:
-    assert isinstance(schema.judge(PermissionError(errno.EACCES, "no"), FILE), NotPermittedError)
+    verdict = schema.judge(PermissionError(errno.EACCES, "no"), FILE)
+    assert isinstance(verdict, NotPermittedError)
+    remedy = "give it to the user that runs maskwatch (chown)"
+    assert (verdict.what, verdict.where, verdict.remedy) == ("no permission to write", str(FILE), remedy)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (failure(sqlite3.SQLITE_FULL), "the disk is full; make room on it, or lower outbox.quota_mb"),
+        (failure(sqlite3.SQLITE_READONLY), "the disk is read-only; mount it for writing"),
+        (
+            failure(sqlite3.SQLITE_LOCKED),
+            "another process uses this outbox; stop it (systemctl stop maskwatch), or name another outbox.directory",
+        ),
+        (failure(sqlite3.SQLITE_IOERR), "it failed (SQLITE_X); check the disk"),
+        (
+            OSError(errno.EIO, "Input/output error"),
+            "input/output error; check the disk, or name another outbox.directory",
+        ),
+        (OSError("no number"), "no number; check the disk, or name another outbox.directory"),
+    ],
+)
+def test_the_line_says_where_and_what_to_do(error: sqlite3.Error | OSError, line: str) -> None:
+    assert str(schema.judge(error, FILE)) == f"{FILE}: {line}"
+
+
+def test_what_is_damaged_again_at_once_is_a_matter_of_the_disk() -> None:
+    assert str(schema.broken(DamagedError("torn"), FILE)) == f"{FILE}: damaged again at once: torn; check the disk"
+
+
+@pytest.mark.parametrize(
+    ("error", "is_full"),
+    [
+        (failure(sqlite3.SQLITE_FULL), True),
+        (failure(sqlite3.SQLITE_IOERR), False),
+        (sqlite3.ProgrammingError("closed"), False),
+        (DamagedError("torn"), False),
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EROFS, "Read-only file system"), False),
+    ],
+)
+def test_only_a_lack_of_room_is_a_full_disk(error: Exception, is_full: bool) -> None:
+    assert schema.is_full(error) is is_full
 
 
 @pytest.mark.parametrize(
