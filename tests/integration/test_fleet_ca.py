@@ -34,8 +34,16 @@ def ca(folder: Path) -> Run:
 
 
 def verify(folder: Path, certificate: Path, purpose: str, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [need("openssl", "openssl"), "verify", "-x509_strict", "-purpose", purpose, "-CAfile", folder / "ca.pem"]
-    return subprocess.run([*command, *options, certificate], capture_output=True, text=True, check=False)
+    command = [
+        need("openssl", "openssl"),
+        "verify",
+        "-x509_strict",
+        "-purpose",
+        purpose,
+        "-CAfile",
+        str(folder / "ca.pem"),
+    ]
+    return subprocess.run([*command, *options, str(certificate)], capture_output=True, text=True, check=False)
 
 
 def states(said: str) -> dict[str, str]:
@@ -62,8 +70,8 @@ def test_a_certificate_of_the_authority_signs_nothing_that_openssl_would_take(
     ca("issue", "door")
     openssl, forged, key = need("openssl", "openssl"), tmp_path / "forged.pem", tmp_path / "forged.key"
     request = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=gate", "-days", "1"]
-    signer = ["-CA", folder / "issued/door.pem", "-CAkey", folder / "issued/door.key"]
-    made = [openssl, "req", "-x509", *request, *signer, "-keyout", key, "-out", forged]
+    signer = ["-CA", str(folder / "issued/door.pem"), "-CAkey", str(folder / "issued/door.key")]
+    made = [openssl, "req", "-x509", *request, *signer, "-keyout", str(key), "-out", str(forged)]
     subprocess.run(made, check=True, capture_output=True)
 
     assert verify(folder, forged, "sslclient", "-untrusted", str(folder / "issued/door.pem")).returncode != 0
