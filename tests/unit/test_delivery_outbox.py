@@ -358,21 +358,19 @@ def test_rows_that_are_in_a_damaged_log_alone_are_saved_as_far_as_it_can_be_read
     assert 8 <= len(found) < 20
 
 
-@pytest.mark.parametrize("frames_left", range(4, 16))
+@pytest.mark.parametrize("frames_left", [1, 3, 5, 20])
 def test_what_is_left_of_a_log_never_replaces_rows_that_the_file_has_whole(tmp_path: Path, frames_left: int) -> None:
     outbox = open_outbox(tmp_path / "one")
     outbox.append([counted(number) for number in range(500)])
     outbox.append([counted(500 + number) for number in range(500)])
-    outbox.acknowledge(outbox.stream, 900)  # so that the file does not grow, which SQLite would notice
+    for done in (300, 600, 900):  # so that the file does not grow, which SQLite would notice
+        outbox.acknowledge(outbox.stream, done)
     for start in range(1000, 1168, 14):  # until the log has just been brought into the file
         outbox.append([counted(start + number) for number in range(14)])
     shutil.copytree(tmp_path / "one", tmp_path / "two")
     crash(outbox)
     os.truncate(tmp_path / "two" / "outbox.db-wal", 32 + frames_left * 4120)
-    (tmp_path / "file").write_bytes((tmp_path / "two" / "outbox.db").read_bytes())
-    with closing(sqlite3.connect(tmp_path / "file")) as db:
-        whole = {frames for (frames,) in db.execute("SELECT data ->> 'frames' FROM events")}
-    assert set(numbers(everything(open_outbox(tmp_path / "two")))) >= whole & set(range(900, 1168))
+    assert numbers(everything(open_outbox(tmp_path / "two"))) == list(range(900, 1168))
 
 
 def test_a_new_stream_may_be_begun_on_purpose(tmp_path: Path) -> None:
