@@ -150,6 +150,13 @@ def test_a_reset_saved_by_a_second_one_still_counts() -> None:
     assert (verdict.delivered, verdict.destroyed) == (1, COUNT - 1)
 
 
+def test_a_nameless_reset_saved_by_a_second_one_is_about_the_stream_before_its_own() -> None:
+    third = "cafe"
+    rows = [reset(1, old_stream=NEXT, stream=third), reset(0, old_stream="", stream=third, sequence=2)]
+    assert judge(decided(), (), [STREAM, NEXT, third], rows, may_destroy=True).destroyed == COUNT
+    assert len(judge(decided(), (), [STREAM, "other", NEXT, third], rows, may_destroy=True).lost) == COUNT
+
+
 def drop(rows: list[Arrived], rng: random.Random) -> None:
     del rows[rng.randrange(len(rows))]
 

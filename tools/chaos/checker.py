@@ -128,13 +128,19 @@ def _gaps(rows: Iterable[Arrived]) -> dict[str, list[Gap]]:
 
 
 def _set_aside(resets: Iterable[tuple[Arrived, OutboxReset]], streams: Sequence[str]) -> set[str]:
-    """Give the streams that a reset has ended: it names the old one, or follows it when it could not read its name."""
-    ended = set()
-    for row, reset in resets:
+    """Give the streams that a reset has ended: it names the old one, or follows it when it could not read its name.
+
+    A stream begins with its own reset; behind it come those that it has saved, the newest first: each is about the
+    stream before the one that it began itself.
+    """
+    ended: set[str] = set()
+    of_stream: Counter[str] = Counter()
+    for row, reset in sorted(resets, key=lambda pair: (pair[0].stream, pair[0].sequence)):
+        of_stream[row.stream] += 1
         if reset.old_stream:
             ended.add(reset.old_stream)
-        elif row.stream in streams:
-            ended.update(streams[: streams.index(row.stream)][-1:])
+        elif row.stream in streams and (place := streams.index(row.stream) - of_stream[row.stream]) >= 0:
+            ended.add(streams[place])
     return ended
 
 

@@ -28,7 +28,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         name="header",
         title="database damage: header",
-        run=damage.damage(damage.header, checkpointed=True),
+        run=damage.damage(damage.header),
         lane=3,
         seconds=240,
         may_destroy=True,
@@ -36,7 +36,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         name="page",
         title="database damage: a page",
-        run=damage.damage(damage.page, checkpointed=True),
+        run=damage.damage(damage.page),
         lane=3,
         seconds=240,
         may_destroy=True,
@@ -44,7 +44,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         name="truncation",
         title="database damage: truncation",
-        run=damage.damage(damage.truncation, checkpointed=True),
+        run=damage.damage(damage.truncation),
         lane=3,
         seconds=240,
         may_destroy=True,
@@ -52,7 +52,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         name="bit",
         title="database damage: a flipped bit",
-        run=damage.damage(damage.flipped_bit, checkpointed=True),
+        run=damage.damage(damage.flipped_bit),
         lane=3,
         seconds=240,
         may_destroy=True,
@@ -60,7 +60,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         name="log",
         title="database damage: garbage in the log",
-        run=damage.damage(damage.garbage_log, checkpointed=False),
+        run=damage.damage(damage.garbage_log),
         lane=3,
         seconds=240,
         may_destroy=True,

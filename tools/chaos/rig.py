@@ -5,10 +5,9 @@ Each fault has a rig of its own, so that each event of the run belongs to one ro
 
 import random
 import signal
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -188,12 +187,6 @@ class Rig:
         self._children.append(producer)
         producer.start()
         return producer
-
-    @staticmethod
-    def checkpoint(file: Path) -> None:
-        """Move what is in the log of a dead device's outbox into its file; the mark of an unclean stop stays."""
-        with closing(sqlite3.connect(file)) as db:
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     # Time.
 

@@ -9,9 +9,9 @@ from tools.chaos.rig import Rig, World
 from tools.chaos.rows import Row
 from tools.chaos.trial import Budget, Fault, repeat, tried
 
-_WAIT_ROWS = (60, 400)  # unacknowledged when the damage is done
+_WAIT_ROWS = (150, 900)  # unacknowledged when the damage is done: more than the log holds
 _LEAF = 0x0D  # first byte of a leaf page of a table. Source: SQLite database file format, 1.6
-_LOG_HEADER = 32
+_LOG_HEADER, _FRAME_HEADER = 32, 24
 
 Harm = Callable[[Path, random.Random], None]
 
@@ -51,8 +51,8 @@ def garbage_log(file: Path, rng: random.Random) -> None:
     _write(log, start, rng.randbytes(max(100, size - start)))
 
 
-def damage(harm: Harm, *, checkpointed: bool) -> Callable[[World, Budget, Fault], Row]:
-    """Make the fault of a kind of damage. checkpointed: move what is in the log into the file first, to be harmed."""
+def damage(harm: Harm) -> Callable[[World, Budget, Fault], Row]:
+    """Make the fault of a kind of damage."""
 
     def run(world: World, budget: Budget, fault: Fault) -> Row:
         rig = Rig(world, fault.name, devices=2, rate_per_s=10.0)
@@ -68,14 +68,13 @@ def damage(harm: Harm, *, checkpointed: bool) -> Callable[[World, Budget, Fault]
             away.terminate()
             before = len(account.decided)
             rows = rig.rng.randint(*_WAIT_ROWS)
-            victim.say(f"burst {rows}")
+            for _ in range(3):  # in three appends at least: the log goes into the file in between
+                victim.say(f"burst {rows // 3 + 1}")
             if not rig.until(lambda: len(account.decided) >= before + rows, 60.0):
                 raise TimeoutError(f"{victim.device} did not store {rows} events")
             victim.kill()
             waited.append(len(account.decided) - before)
             file = Path(victim.orders.directory) / "outbox.db"
-            if checkpointed:
-                rig.checkpoint(file)
             harm(file, rig.rng)
             since_ns = rig.clock.now_ns()
             away.start()
@@ -94,10 +93,18 @@ def damage(harm: Harm, *, checkpointed: bool) -> Callable[[World, Budget, Fault]
 
 
 def _leaf(file: Path, rng: random.Random) -> int:
-    """Give the number, from 0, of a page with events; there is one, since more wait than the first page holds."""
+    """Give the number, from 0, of a page with events, if there is one whose contents are not in the log as well."""
     data = file.read_bytes()
     leaves = [place for place in range(1, len(data) // PAGE_BYTES) if data[place * PAGE_BYTES] == _LEAF]
-    return rng.choice(leaves)
+    return rng.choice([place for place in leaves if place not in _logged(file)] or leaves or [0])
+
+
+def _logged(file: Path) -> set[int]:
+    """Give the pages, from 0, that the log names. Source: SQLite database file format, 4.1."""
+    log = file.with_name(file.name + "-wal")
+    data = log.read_bytes() if log.exists() else b""
+    frames = range(_LOG_HEADER, len(data), _FRAME_HEADER + PAGE_BYTES)
+    return {int.from_bytes(data[place : place + 4], "big") - 1 for place in frames}
 
 
 def _write(file: Path, place: int, data: bytes) -> None:
