@@ -1,29 +1,23 @@
-"""A real three-node cluster for tests, and clients that show what a broker did, without mending anything.
-
-The fixtures live here: `from tests.cluster import cluster, nodes` makes them known in a test module.
-"""
+"""Clients of the shipped cluster that show what it did, without mending anything, and what else its tests share."""
 
 import itertools
 import select
 import socket
 import ssl
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 import paho.mqtt.client as paho
-import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from agent.errors import UnavailableError
 from tests.real import wait_for
 from tools.fleet.cluster import SIZE, Cluster
 
-DEVICES = ("cam1", "cam2")
 WITHIN_S = 30.0
 _SESSION = "mqtt-subscription-collectorqos1"
 _SESSION_S = 3600
@@ -317,21 +311,3 @@ def collect(cluster: Cluster, node: int, wanted: set[int]) -> list[int]:
             lambda: wanted <= {int(payload) for payload in client.payloads()}, 2 * WITHIN_S, "what is acknowledged"
         )
         return [int(payload) for payload in client.payloads()]
-
-
-@pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Three nodes for the tests of a module, which may leave some of them dead."""
-    try:
-        made = Cluster(tmp_path_factory.mktemp("cluster"), devices=DEVICES)
-    except UnavailableError as error:
-        pytest.skip(str(error))
-    with made:
-        yield made
-
-
-@pytest.fixture
-def cluster(nodes: Cluster) -> Cluster:
-    """Three nodes that are all up and know of each other."""
-    nodes.heal()
-    return nodes

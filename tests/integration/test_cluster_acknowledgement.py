@@ -18,12 +18,11 @@ from agent.delivery.handover import HandOver
 from agent.delivery.mqtt import MqttLink
 from agent.delivery.outbox import Outbox
 from agent.settings import MqttSettings, ReportSettings
-from tests.cluster import Door, cluster, nodes
+from tests.cluster import Door
 from tests.delivery_parts import IDENTITY, counted
 from tests.real import spawn, wait_for
 from tools.fleet.cluster import SIZE, Cluster
 
-__all__ = ["cluster", "nodes"]
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 _WITHIN_S = 120.0
 _CLOCK = SystemClock()
@@ -69,7 +68,7 @@ class Agent:
         for _ in range(more // 10):
             self._hand_over.put([counted(self.decided + number, _CLOCK.now_ns()) for number in range(10)])
             self.decided += 10
-            wait_for(lambda: self.delivery.figures.waiting == 0)
+            wait_for(lambda: self.outbox.last_sequence >= self.decided, what="the disk")
 
     def _run(self) -> None:
         while not self._ended.is_set():

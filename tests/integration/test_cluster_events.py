@@ -2,11 +2,10 @@
 
 import pytest
 
-from tests.cluster import Client, Load, Refused, cluster, collect, events, nodes, open_session
+from tests.cluster import Client, Load, Refused, collect, events, open_session
 from tests.real import wait_for
 from tools.fleet.cluster import SIZE, Cluster
 
-__all__ = ["cluster", "nodes"]
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 
@@ -80,6 +79,21 @@ def test_sessions_and_what_they_hold_outlast_an_orderly_stop_of_all_nodes(cluste
     for node in range(SIZE):
         cluster.stop(node)
     cluster.heal()
+    assert load.acknowledged <= set(collect(cluster, 2, load.acknowledged))
+
+
+def test_a_node_whose_disk_is_lost_is_replaced_as_the_readme_says(cluster: Cluster) -> None:
+    open_session(cluster, 0)
+    cluster.kill(2)
+    cluster.lose_disk(2)
+    with Load(cluster, [0]) as load:
+        load.wait_for(200)
+        cluster.run("rabbitmqctl", "-q", "forget_cluster_node", "rabbit2@localhost")
+        cluster.heal()
+        cluster.run("rabbitmq-queues", "-q", "grow", "rabbit2@localhost", "all")
+        load.wait_for(200)
+    wait_for(lambda: cluster.has_on_disk(2, "mqtt-subscription-collectorqos1"))
+    cluster.kill(0)
     assert load.acknowledged <= set(collect(cluster, 2, load.acknowledged))
 
 

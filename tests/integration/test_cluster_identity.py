@@ -11,12 +11,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import NameOID
 
-from tests.cluster import Client, Refused, cluster, events, nodes, status
+from tests.cluster import Client, Refused, events, status
 from tools.fleet.ca.authority import new_key, pem, pem_of_key
 from tools.fleet.ca.store import Store
 from tools.fleet.cluster import Cluster
 
-__all__ = ["cluster", "nodes"]
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 CLIENT_ID_REFUSED, CREDENTIALS_REFUSED = 133, 134
@@ -136,11 +135,12 @@ def test_who_is_not_enrolled_stays_out_and_who_is_withdrawn_as_well(cluster: Clu
         Client(cluster, 0, "cam7")
     assert refused.value.code == CREDENTIALS_REFUSED
     cluster.enrol("cam7", "collector-2")
-    with Client(cluster, 2, "cam7") as device, Client(cluster, 1, "collector-2", keep=True) as second:
+    with Client(cluster, 2, "cam7") as device, Client(cluster, 1, "collector-2") as second:
         assert second.subscribe("maskwatch/+/+/events")
         assert device.send(events("cam7"), b"1") == 0
         assert second.got(b"1")
-    cluster.withdraw("cam7", "collector-2")
+        cluster.withdraw("cam7", "collector-2")
+        assert device.wait_until_lost()
     with pytest.raises(Refused):
         Client(cluster, 1, "cam7")
 

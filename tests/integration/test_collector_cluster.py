@@ -6,13 +6,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.cluster import Client, cluster, nodes
+from tests.cluster import Client
 from tests.collector_parts import Running, payload, topic
 from tests.postgres import Postgres
 from tests.real import free_port, wait_for
 from tools.fleet.cluster import SIZE, Cluster
-
-__all__ = ["cluster", "nodes"]
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 DEVICES = [f"cam{number}" for number in range(1, 7)]

@@ -102,6 +102,10 @@ class Cluster:
         """Tell whether a node would know a queue of its own after a kill: it notes a new one half a second late."""
         return any(queue.encode() in path.read_bytes() for path in (self._node(index) / "lib").rglob("names.dets"))
 
+    def lose_disk(self, index: int) -> None:
+        """Take from a node that is down all that it remembers."""
+        shutil.rmtree(self._node(index) / "lib" / "mnesia")
+
     def running(self, index: int) -> bool:
         process = self._nodes[index]
         return process is not None and process.poll() is None
