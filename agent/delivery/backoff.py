@@ -21,9 +21,10 @@ class Backoff:
         self.failures = 0
         """Failures since the last success."""
 
-    def next_ns(self) -> int:
-        """Count a failure, and give the nanoseconds to wait after it."""
-        limit_s = min(self._longest_s, self._first_s * 2.0 ** min(self.failures, _DOUBLINGS_MAX))
+    def next_ns(self, *, limit_min_s: float = 0.0) -> int:
+        """Count a failure, and give the nanoseconds to wait after it. limit_min_s: below this the limit is this."""
+        doubled_s = self._first_s * 2.0 ** min(self.failures, _DOUBLINGS_MAX)
+        limit_s = min(self._longest_s, max(limit_min_s, doubled_s))
         self.failures += 1
         return int(self._rng.uniform(self._shortest_s, max(self._shortest_s, limit_s)) * NS_PER_S)
 

@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 
 STABLE_S = 60
 CONNECT_MAX_S = 40  # four addresses with TLS that do not answer, and 3.1.1 after MQTT 5
+_CROWD_S = 10.0  # a thousand boards that come back within this are 125 connections a second (docs/chaos.md)
 _SHORT_LIVES = 3  # so many in a row are no accident
 
 # These go on until somebody does something, here or at the broker: asking every second would only fill its log.
@@ -53,6 +54,7 @@ class Reconnect:
         self._slow = Backoff(rng, shortest_s=5.0, first_s=10.0, longest_s=300.0)
         self._complaint = Complaint(_log, "mqtt.away", clock)
         self._short_lives = 0
+        self._in_crowd = False  # a broker that was there for long is lost by a whole fleet in one instant
         self._waits_for_clock = False  # it was not set, and a certificate was judged by it
         self._next_ns: int | None = clock.now_ns()  # the next try; while connecting, its end; None while up
         self.connecting = False
@@ -95,13 +97,14 @@ class Reconnect:
                 self._quick.reset()
                 self._slow.reset()
                 self._short_lives = 0
+                self._in_crowd = True
             elif trouble is Trouble.CLOSED:  # MQTT 3.1.1 has no word for a fight over the client id
                 self._short_lives += 1
                 if self._short_lives >= _SHORT_LIVES:
                     trouble = Trouble.TAKEN_OVER
                     sentence += "; each connection ends soon: does another client use this device's id?"
         backoff = self._slow if trouble in _SOMEBODY_MUST_ACT else self._quick
-        self._next_ns = now_ns + backoff.next_ns()
+        self._next_ns = now_ns + backoff.next_ns(limit_min_s=_CROWD_S if self._in_crowd else 0.0)
         self._waits_for_clock = trouble in _CLOCK_MAY_BE_WRONG and not self._clock.trusted()
         self.connecting = False
         self.up_since_ns = None

@@ -20,7 +20,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     reason: Annotated[Text, Meta(description="why offline, or what is wrong while online")] | UnsetType = UNSET
     backlog: Annotated[Count, Meta(description="events stored and not yet acknowledged")] | UnsetType = UNSET
     stream: Annotated[StreamId, Meta(description="the one that is sent now")] | UnsetType = UNSET
-    acknowledged: Annotated[Count, Meta(description="up to this sequence nothing will be sent again")] | UnsetType = UNSET
+    acknowledged: Annotated[Count, Meta(description="up to this sequence nothing will be sent again")] | UnsetType = (
+        UNSET
+    )
     insecure: (
         Annotated[bool, Meta(description="true when the broker's certificate is not verified; absent otherwise")]
         | UnsetType

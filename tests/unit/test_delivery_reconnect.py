@@ -155,3 +155,27 @@ def test_the_wait_is_anything_between_its_bounds_and_a_thousand_failures_do_not_
 
 def test_a_shortest_wait_above_the_first_limit_is_the_wait() -> None:
     assert Backoff(random.Random(1), shortest_s=2.0, first_s=1.0, longest_s=60.0).next_ns() == 2 * NS_PER_S
+
+
+def test_boards_that_lose_a_broker_of_long_standing_come_back_spread_over_ten_seconds() -> None:
+    firsts_s, seconds_s = [], []
+    for seed in range(400):
+        clock = TurnedClock()
+        reconnect = made(clock, seed)
+        live(reconnect, clock, 60.0, Trouble.CLOSED)
+        firsts_s.append(wait_s(reconnect, clock))
+        reconnect.begun()
+        reconnect.failed(Trouble.REFUSED, "not there yet")
+        seconds_s.append(wait_s(reconnect, clock))
+    for waits_s in (firsts_s, seconds_s):
+        in_tenths = [sum(tenth <= wait < tenth + 1 for wait in waits_s) for tenth in range(10)]
+        assert sum(in_tenths) == 400
+        assert max(in_tenths) < 65  # of 40 that are expected in each second
+
+
+def test_a_board_that_has_just_come_tries_again_within_a_second() -> None:
+    for seed in range(50):
+        clock = TurnedClock()
+        reconnect = made(clock, seed)
+        live(reconnect, clock, 59.9, Trouble.CLOSED)
+        assert wait_s(reconnect, clock) <= 1.0

@@ -19,7 +19,7 @@ import msgspec
 from agent.clock import NS_PER_S, SystemClock
 from agent.delivery import discovery
 from agent.delivery.link import Trouble
-from agent.delivery.reconnect import CONNECT_MAX_S, Reconnect
+from agent.delivery.reconnect import CONNECT_MAX_S, STABLE_S, Reconnect
 from agent.delivery.topics import Identity
 from agent.events.state import Status
 
@@ -57,6 +57,16 @@ class Same(random.Random):
         return 0.5
 
 
+class _Aging(SystemClock):
+    """The clock of an agent whose first connection has lasted, as that of a fleet has when its broker goes."""
+
+    def __init__(self) -> None:
+        self.ahead_ns = 0
+
+    def now_ns(self) -> int:
+        return super().now_ns() + self.ahead_ns
+
+
 class RefusedError(Exception):
     """The broker answered CONNECT with something else than a welcome."""
 
@@ -68,11 +78,12 @@ async def live(name: str, orders: Orders, rng: random.Random, late_s: float) -> 
     context.load_cert_chain(papers / f"{name}.pem", papers / f"{name}.key")
     identity = Identity(site="herd", device=name, version="0.0.0")
     await asyncio.sleep(late_s)
-    reconnect = Reconnect(_CLOCK, rng)
+    clock = _Aging()
+    reconnect = Reconnect(clock, rng)
     while True:
         due_ns = reconnect.due_ns
         assert due_ns is not None
-        await asyncio.sleep(max(0.0, (due_ns - _CLOCK.now_ns()) / NS_PER_S))
+        await asyncio.sleep(max(0.0, (due_ns - clock.now_ns()) / NS_PER_S))
         reconnect.begun()
         _tell("begun")
         try:
@@ -87,6 +98,7 @@ async def live(name: str, orders: Orders, rng: random.Random, late_s: float) -> 
             reconnect.failed(_trouble(error), str(error))
             continue
         reconnect.succeeded()
+        clock.ahead_ns = STABLE_S * NS_PER_S
         _tell("up")
         await _listen(reader)
         writer.transport.abort()
