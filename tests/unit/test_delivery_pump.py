@@ -59,7 +59,8 @@ def test_the_window_and_the_room_bound_what_is_on_its_way() -> None:
     assert isinstance(ask(made), Wait)
     made.answered(2, PubackCode.SUCCESS, NOW)
     assert ask(made) == Send(after=WINDOW + 1, count=1)
-    assert isinstance(ask(made, room=0), Wait)
+    for room in (0, -1):  # more than the connection takes may be on its way: a status goes before events
+        assert isinstance(ask(made, room=room), Wait)
     assert made.acknowledged == 2
 
 

@@ -79,14 +79,14 @@ def test_what_somebody_has_to_mend_is_tried_seldom_and_anything_else_soon(troubl
         reconnect.begun()
         reconnect.failed(trouble, "why")
         firsts.append(wait_s(reconnect, clock))
-        for _ in range(12):
+        for _ in range(40):
             reconnect.begun()
             reconnect.failed(trouble, "why")
-        longest = max(longest, wait_s(reconnect, clock))
+            longest = max(longest, wait_s(reconnect, clock))
     bounds = (5.0, 10.0, 300.0) if trouble in SLOW else (0.2, 1.0, 60.0)
     assert bounds[0] <= min(firsts) < 1.1 * bounds[0]
     assert 0.95 * bounds[1] < max(firsts) <= bounds[1]
-    assert 0.9 * bounds[2] < longest <= bounds[2]
+    assert 0.997 * bounds[2] < longest <= bounds[2]
 
 
 @pytest.mark.parametrize("trouble", [Trouble.CREDENTIALS, Trouble.REFUSED])
