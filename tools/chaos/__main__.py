@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tools.chaos.disk import keep_mounts_to_ourselves
 from tools.chaos.faults.mutants import MUTANTS
 from tools.chaos.leftovers import Leftovers
 from tools.chaos.plan import FAULTS
@@ -45,6 +46,7 @@ def main(words: Sequence[str]) -> int:
         )
         console.print(f"{row.seconds:6.0f} s  {row.fault}: {what}", highlight=False, markup=False)
 
+    keep_mounts_to_ourselves()
     with Leftovers(_WORK / "left") as leftovers:
         world = World(
             folder=leftovers.fresh(folder / "rigs"),

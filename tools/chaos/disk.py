@@ -1,5 +1,6 @@
 """Disks that faults may break: an ext4 in a file, a small tmpfs. Needs root."""
 
+import ctypes
 import fcntl
 import os
 import struct
@@ -14,7 +15,18 @@ from tools.chaos.processes import CannotRunError, need, need_root
 # linux fs/ext4: EXT4_IOC_SHUTDOWN, and its mode that does not flush the journal's log: what is not on the disk is gone.
 _EXT4_IOC_SHUTDOWN = 0x8004587D
 _NO_LOG_FLUSH = 2
+_CLONE_NEWNS = 0x00020000  # linux/sched.h
 _UMOUNT_WITHIN_S = 20.0
+
+
+def keep_mounts_to_ourselves() -> None:
+    """Let nobody else see what this process mounts from now on; call it before there are threads.
+
+    Else whoever begins a mount namespace of his own meanwhile (a container, a cluster's node) keeps a card mounted
+    that we have long unmounted. Without root nothing changes, and nothing will be mounted either.
+    """
+    if os.geteuid() == 0 and ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNS) == 0:
+        subprocess.run(["mount", "--make-rprivate", "/"], check=False, capture_output=True)
 
 
 class Card:

@@ -19,7 +19,7 @@ import msgspec
 
 from agent.clock import NS_PER_S
 from tools.chaos.checker import Verdict
-from tools.chaos.disk import SmallDisk
+from tools.chaos.disk import SmallDisk, keep_mounts_to_ourselves
 from tools.chaos.leftovers import Leftovers
 from tools.chaos.processes import CannotRunError
 from tools.chaos.proxy import CuttingProxy
@@ -214,6 +214,7 @@ def main(words: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     seed = args.seed if args.seed is not None else secrets.randbelow(2**32)
+    keep_mounts_to_ourselves()
     with Leftovers(_WORK / "left") as leftovers:
         world = World(folder=leftovers.fresh(folder / "rigs"), leftovers=leftovers, stop=stop, seed=seed)
         with Rig(world, "soak", devices=2, rate_per_s=RATE_PER_S / 2) as rig:

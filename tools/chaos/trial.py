@@ -92,6 +92,8 @@ def tried(
         if not rig.settle(within_s=settle_s if not world.stop.is_set() else 20.0):
             notes.append(f"did not come to rest within {settle_s:.0f} s: {rig.unsettled()}")
         verdict = rig.verdict(may_destroy=fault.may_destroy, may_give_up=fault.may_give_up)
+        if verdict.repeated:
+            notes.append(f"{verdict.repeated} events arrived in the old stream and, saved, in the new one as well")
         duplicates = rig.counters.duplicates
         rig.counters.close()
     unstored = [one for account in rig.ledger.accounts.values() for one in account.unstored]
