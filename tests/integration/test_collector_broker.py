@@ -13,7 +13,7 @@ from tests.collector_parts import SESSION_S, InProcess, Running, payload, send, 
 from tests.postgres import Postgres
 from tests.real import Mosquitto, Pki, Subscriber, free_port, wait_for
 from tools.fleet.collector.__main__ import main
-from tools.fleet.collector.broker import Broker
+from tools.fleet.collector.broker import Broker, Unreached
 from tools.fleet.collector.collector import Batch, Collector
 from tools.fleet.collector.fleet import EVENTS
 from tools.fleet.collector.postgres import PostgresStore
@@ -341,6 +341,21 @@ def test_it_proves_who_it_is_by_a_certificate(tmp_path: Path) -> None:
 
     assert code == 0
     assert "u'collector'" in broker.log.read_text()
+
+
+def test_what_had_come_by_a_connection_that_broke_is_not_thrown_away(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path / "forgetful") as broker:
+        ours = Broker([MqttSettings(url=broker.url)], client_id="collector", session_s=SESSION_S)
+        ours.connect()
+        ours.subscribe([EVENTS])
+        send(broker, events(3))
+        wait_for(lambda: ours.keeps(0.01) and len(ours._received) == 3)
+        broker.kill()
+        wait_for(lambda: not ours.keeps(0.01))
+
+        with pytest.raises(Unreached):
+            ours.wait(0)
+        assert [one.payload for one in ours.drop()] == [payload(1), payload(2), payload(3)]
 
 
 def test_an_answer_from_an_earlier_connection_acknowledges_nothing(tmp_path: Path) -> None:

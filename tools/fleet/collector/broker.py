@@ -142,9 +142,9 @@ class Broker:
         """Wait until messages have come or the time is over. Raises Unreached when the connection is lost."""
         if not self._received:
             self._serve(timeout_s)
-        received, self._received = self._received, []
         if self._client is None:
             raise Unreached(self._why or self._speaker.of_silence())
+        received, self._received = self._received, []
         return received
 
     def acknowledge(self, receipts: Iterable[Receipt]) -> None:
@@ -158,12 +158,13 @@ class Broker:
         if self._client is not None:
             self._client.publish(topic, payload, qos=1)
 
-    def drop(self) -> None:
-        """Forget the connection without a word."""
+    def drop(self) -> list[Received]:
+        """Forget the connection without a word; gives what had come and was not waited for."""
         client, self._client = self._client, None
-        self._received.clear()
         if client is not None:
             _hang_up(client)
+        received, self._received = self._received, []
+        return received
 
     def close(self, *, forget: bool = False) -> None:
         """Disconnect in order. forget: the broker may end the session (MQTT 5; 3.1.1 keeps it until it expires)."""
@@ -258,7 +259,7 @@ class Broker:
             if time.monotonic() > end:
                 self.drop()
                 what = "the broker accepts the connection and does not answer"
-                raise Unreached(self._speaker.say(Trouble.TIMEOUT, what))
+                raise Unreached(self._speaker.say(Trouble.TIMEOUT, what), may_be_version=True)
             self._serve(0.1)
         return found
 
@@ -296,7 +297,8 @@ class Broker:
                 self._why = self._speaker.say(Trouble.TAKEN_OVER, what)
             elif self._connack is not None:
                 self._why = self._speaker.of_disconnect(reason.value, str(reason))
-            self.drop()
+            self._client = None
+            _hang_up(client)
 
     def _on_subscribe(
         self, _client: paho.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Any

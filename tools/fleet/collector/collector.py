@@ -174,7 +174,7 @@ class Collector:
         self.broker.subscribe([mine, STATUS])
 
     def _lost(self, error: Unreached) -> None:
-        self.broker.drop()
+        self._inbox.extend(self.broker.drop())
         self.metrics.connected.set(0)
         self._unreached.failing(error.why.sentence)
         self._connect_ns = self._clock.now_ns() + self._reconnects.next_ns()
