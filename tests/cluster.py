@@ -118,6 +118,13 @@ class Client:
             self._changed.wait_for(lambda: mid in self.answers or self.is_lost, within_s)
             return self.answers.get(mid)
 
+    def deliver(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Send, again and again, until the broker says that somebody waits for it.
+
+        What one node has granted the others route a moment later.
+        """
+        wait_for(lambda: self.send(topic, payload, retain=retain) == 0, WITHIN_S, "a subscriber")
+
     def wait_for_answers(self, mids: Sequence[int], within_s: float = WITHIN_S) -> bool:
         """Wait until all these are answered or the connection is lost; tell whether they are answered."""
         with self._changed:
@@ -286,13 +293,15 @@ def status(device: str) -> str:
 
 
 def open_session(cluster: Cluster, node: int) -> None:
-    """Let the collector subscribe in a session that lasts, anew, and leave: the queue is led from this node."""
+    """Let the collector subscribe in a session that lasts, anew, and leave; all nodes know of it then."""
     with Client(cluster, node, "collector"):  # a clean start ends the session of the test before
         pass
     with Client(cluster, node, "collector", keep=True) as client:
         assert client.subscribe("maskwatch/+/+/events")
     for index in range(SIZE):
         wait_for(lambda index=index: cluster.has_on_disk(index, _SESSION), what="the queue's name")  # type: ignore[misc]
+        with Client(cluster, index, "cam2") as device:
+            device.deliver(events("cam2"), b"-1")
 
 
 def collect(cluster: Cluster, node: int, wanted: set[int]) -> list[int]:
@@ -310,4 +319,4 @@ def collect(cluster: Cluster, node: int, wanted: set[int]) -> list[int]:
         wait_for(
             lambda: wanted <= {int(payload) for payload in client.payloads()}, 2 * WITHIN_S, "what is acknowledged"
         )
-        return [int(payload) for payload in client.payloads()]
+        return [int(payload) for payload in client.payloads() if payload != b"-1"]

@@ -42,7 +42,7 @@ def test_a_device_publishes_nothing_that_is_not_its_own(cluster: Cluster, topic:
             assert forger.send(topic, b"forged") is None
             assert forger.is_lost
         with Client(cluster, 2, "cam2") as itself:
-            assert itself.send(events("cam2"), b"own") == 0
+            itself.deliver(events("cam2"), b"own")
         assert reader.got(b"own")
         assert b"forged" not in reader.payloads()
 
@@ -51,7 +51,7 @@ def test_a_device_publishes_nothing_that_is_not_its_own(cluster: Cluster, topic:
 def test_a_device_publishes_on_its_own_topics(cluster: Cluster, kind: str) -> None:
     with Client(cluster, 1, "operator") as reader, Client(cluster, 2, "cam2") as device:
         assert reader.subscribe("maskwatch/#")
-        assert device.send(f"maskwatch/lab/cam2/{kind}", b"own") == 0
+        device.deliver(f"maskwatch/lab/cam2/{kind}", b"own")
         assert reader.got(b"own")
 
 
@@ -80,9 +80,9 @@ def test_a_device_reads_its_own_commands_and_acknowledgements(cluster: Cluster) 
     with Client(cluster, 2, "cam2") as device, Client(cluster, 0, "operator") as operator:
         for topic in ("maskwatch/lab/cam2/command", "maskwatch/lab/cam2/ack", "homeassistant/status"):
             assert device.subscribe(topic)
-        assert operator.send("maskwatch/lab/cam2/command", b"ping") == 0
+        operator.deliver("maskwatch/lab/cam2/command", b"ping")
         with Client(cluster, 1, "collector") as collector:
-            assert collector.send("maskwatch/lab/cam2/ack", b"mark") == 0
+            collector.deliver("maskwatch/lab/cam2/ack", b"mark")
         assert device.got(b"ping")
         assert device.got(b"mark")
 
@@ -112,6 +112,7 @@ def test_the_will_of_a_device_on_anothers_topic_goes_nowhere(cluster: Cluster) -
         with Client(cluster, 2, "cam2", will=(status("cam1"), b"forged")) as forger:
             forger.break_off()
         with Client(cluster, 2, "cam2", will=(status("cam2"), b"own")) as device:
+            device.deliver(status("cam2"), b"here")
             device.break_off()
         assert reader.got(b"own")
         assert b"forged" not in reader.payloads()
@@ -137,7 +138,7 @@ def test_who_is_not_enrolled_stays_out_and_who_is_withdrawn_as_well(cluster: Clu
     cluster.enrol("cam7", "collector-2")
     with Client(cluster, 2, "cam7") as device, Client(cluster, 1, "collector-2") as second:
         assert second.subscribe("maskwatch/+/+/events")
-        assert device.send(events("cam7"), b"1") == 0
+        device.deliver(events("cam7"), b"1")
         assert second.got(b"1")
         cluster.withdraw("cam7", "collector-2")
         assert device.wait_until_lost()
