@@ -178,7 +178,7 @@ def test_after_a_reboot_with_a_clock_that_lies_the_order_is_that_of_the_sequence
     assert not any(event.historical for event in events[5:])
 
 
-def test_a_suspended_board_resends_what_was_on_its_way_and_connects_anew_at_once(tmp_path: Path) -> None:
+def test_a_suspended_board_connects_anew_and_resends_what_was_on_its_way(tmp_path: Path) -> None:
     clock = TurnedClock()
     board = Board(tmp_path, clock)
     board.tell(3)
@@ -189,7 +189,7 @@ def test_a_suspended_board_resends_what_was_on_its_way_and_connects_anew_at_once
     board.step(0.0)
     assert board.parts.delivery.figures.trouble is Trouble.TIMEOUT
     assert board.parts.delivery.figures.sentence == "asleep for 3600 s"
-    board.step(0.2, 10)
+    board.step(0.2, 51)  # ten seconds, over which a fleet spreads itself
     board.tell(1)
     assert board.link.attempts == 2
     events = {event.id: event for event in board.sent}.values()
