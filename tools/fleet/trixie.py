@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agent.errors import UnavailableError
 
-PACKAGES = ("rabbitmq-server", "ca-certificates")
+PACKAGES = ("rabbitmq-server", "mosquitto", "ca-certificates")
 _SUITE = "trixie"
 _LAYOUT = "1"  # part of the stamp: raise it when the way a root is built changes
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
