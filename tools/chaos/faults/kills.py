@@ -6,6 +6,8 @@ from tools.chaos.rig import Rig, World
 from tools.chaos.rows import Row
 from tools.chaos.trial import Budget, Fault, repeat, tried
 
+_BROKER_LIVES_S = (1.0, 100.0)
+
 
 def agent(world: World, budget: Budget, fault: Fault) -> Row:
     """Kill one of the devices; it comes back after a moment, as a service manager sees to."""
@@ -58,7 +60,7 @@ def broker(world: World, budget: Budget, fault: Fault) -> Row:
         rig.start_collector()
         rig.start_producers(rig.broker_url)
         # Connections that live for less than a minute make the agents wait longer each time, by design.
-        repeat(rig, budget, inject, between_s=(1.0, 25.0))
+        repeat(rig, budget, inject, between_s=_BROKER_LIVES_S if world.speed == 1 else (1.0, 5.0))
 
     return tried(world, fault, rig, work)
 
@@ -118,7 +120,7 @@ def forgetful_broker(world: World, budget: Budget, fault: Fault) -> Row:
     def work() -> None:
         rig.start_collector()
         rig.start_producers(rig.broker_url)
-        repeat(rig, budget, inject, between_s=(1.0, 20.0))
+        repeat(rig, budget, inject, between_s=_BROKER_LIVES_S if world.speed == 1 else (1.0, 5.0))
 
     return tried(world, fault, rig, work)
 
