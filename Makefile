@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check cov bench contract model test-train lock clean
+.PHONY: help demo test test-cluster chaos chaos-smoke soak herd check cov bench contract model test-train lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -21,6 +21,22 @@ demo: $(READY) ## a generated scene through the real agent and a real broker, li
 
 test: $(READY) ## all tests, on real servers where a test needs one
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+
+test-cluster: $(READY) ## the brokers of Debian 13, three nodes of RabbitMQ among them, in a root built for it (needs root)
+	$(BIN)/pytest -m cluster -q tests/integration
+
+SECONDS ?= 3600
+chaos: $(READY) ## every fault again and again, SECONDS=3600: nothing lost, nothing uncounted (as root for all of them)
+	$(BIN)/python -m tools.chaos --seconds $(SECONDS)
+
+chaos-smoke: $(READY) ## each fault once, in three minutes
+	$(BIN)/python -m tools.chaos --smoke --out .work/chaos/smoke
+
+soak: $(READY) ## an hour at 20 events/s with a fault every 20 s: nothing grows
+	$(BIN)/python -m tools.chaos.soak
+
+herd: $(READY) ## a thousand agents and a broker that comes back
+	$(BIN)/python -m tools.chaos.herd
 
 check: $(READY) ## formatting, linters, types, import contracts
 	$(BIN)/ruff format --check .
