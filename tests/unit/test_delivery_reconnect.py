@@ -170,6 +170,7 @@ def test_boards_that_lose_a_broker_of_long_standing_come_back_spread_over_ten_se
     for waits_s in (firsts_s, seconds_s):
         in_tenths = [sum(tenth <= wait < tenth + 1 for wait in waits_s) for tenth in range(10)]
         assert sum(in_tenths) == 400
+        assert max(waits_s) > 9.5
         assert max(in_tenths) < 65  # of 40 that are expected in each second
 
 
@@ -179,3 +180,11 @@ def test_a_board_that_has_just_come_tries_again_within_a_second() -> None:
         reconnect = made(clock, seed)
         live(reconnect, clock, 59.9, Trouble.CLOSED)
         assert wait_s(reconnect, clock) <= 1.0
+
+
+def test_a_first_limit_below_a_second_is_kept() -> None:
+    waits_s = [
+        Backoff(random.Random(seed), shortest_s=0.1, first_s=0.4, longest_s=60.0).next_ns() / NS_PER_S
+        for seed in range(50)
+    ]
+    assert 0.1 <= min(waits_s) < max(waits_s) <= 0.4
