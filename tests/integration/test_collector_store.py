@@ -137,6 +137,13 @@ def test_what_a_gap_names_counts_as_present_whether_the_gap_or_its_neighbours_co
     assert opened.rows("SELECT first, last, why FROM gaps") == [(2, 4, "given up")]
 
 
+def test_a_gap_that_lies_behind_an_older_event_counts_in_the_batch_that_fills_the_hole_before_it(
+    opened: Opened,
+) -> None:
+    assert marks(opened.commit(event(2))) == {"5eed": 0}
+    assert marks(opened.commit(event(1), gap(5, 3, 4))) == {"5eed": 5}
+
+
 def test_a_gap_alone_moves_the_mark_over_what_it_names(opened: Opened) -> None:
     assert marks(opened.commit(event(1))) == {"5eed": 1}
     assert marks(opened.commit(gap(10, 2, 9))) == {"5eed": 10}
@@ -303,7 +310,7 @@ MIXED = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 @given(MIXED, st.integers(1, 9), st.lists(st.integers(0, 1), min_size=60, max_size=60))
 def test_marks_are_right_and_never_move_back_whatever_two_instances_get(
     opened: Opened, told: list[Event], size: int, whose: list[int]

@@ -32,7 +32,7 @@ def advance_in_store(
     stored_gaps: Callable[[int], Sequence[tuple[int, int]]],
     stored_after: Callable[[int], Sequence[int]],
 ) -> int:
-    """Give the new mark of a stream to which a batch has brought `there` and `gaps`.
+    """Give the new mark of a stream to which a batch has brought `there` and `gaps`, all of it in the store by now.
 
     top: the highest sequence stored. stored_gaps, stored_after: the gaps that reach beyond a sequence, and the first
     CHUNK sequences after it. They are asked only when the batch has moved a mark that lies behind `top`: a stream

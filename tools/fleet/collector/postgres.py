@@ -305,7 +305,8 @@ class PostgresStore(Store):
 
     def _add_gaps(self, gaps: Sequence[Gap]) -> None:
         rows = [(gap.device, gap.stream, gap.first, gap.last, gap.why) for gap in gaps]
-        self._do(_GAPS, *_columns(rows, 5))
+        if rows:
+            self._do(_GAPS, *_columns(rows, 5))
 
     def _mark_undated(self, devices: Sequence[str]) -> None:
         self._do("UPDATE devices SET undated = true WHERE device = ANY(%s)", list(devices))

@@ -132,16 +132,15 @@ class Store(ABC):
             for event in fresh
             if event.gap
         ]
+        self._add_gaps(gaps)  # before marks move: on their way they look into the database
         keys = {(event.device, event.stream) for event in events}
         keys |= {(birth.device, stream) for birth in births if (stream := birth.stream or devices[birth.device].stream)}
         before = self._streams(sorted(keys))
         after = self._advance(before, fresh, gaps)
         lost = _lost(births, after)
         if lost:
-            gaps += lost
+            self._add_gaps(lost)
             after = self._advance(after, (), lost)
-        if gaps:
-            self._add_gaps(gaps)
         self._write_streams({key: stream for key, stream in after.items() if stream != before.get(key)})
         self._date(fresh, {device for device, row in devices.items() if row.undated})
         return Committed(
