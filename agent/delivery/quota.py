@@ -32,10 +32,13 @@ def fits(db: sqlite3.Connection, rows: Sequence[Row], *, pages_max: int) -> bool
 
 
 def oldest(db: sqlite3.Connection, *, after: int, why: Literal["quota", "disk"]) -> Loss | None:
-    """Choose the next events to give up among those that wait after a sequence; None when there are none."""
+    """Choose the next events to give up among those that wait after a sequence.
+
+    None when there are none, or nothing but a gap: one in its place would free nothing, again and again.
+    """
     waiting = "FROM events WHERE done = 0 AND sequence > ?"
-    (count,) = db.execute(f"SELECT count(*) {waiting}", (after,)).fetchone()
-    if count == 0:
+    count, kind = db.execute(f"SELECT count(*), max(type) {waiting}", (after,)).fetchone()
+    if count == 0 or (count == 1 and kind == Gap.TYPE):
         return None
     give_up = min(count, max(_GIVE_UP_MIN, count // 100), _GIVE_UP_MAX)
     first, last = db.execute(

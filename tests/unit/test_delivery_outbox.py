@@ -78,6 +78,55 @@ def test_acknowledged_rows_of_a_draining_backlog_are_deleted_in_bulk(tmp_path: P
     assert numbers(everything(open_outbox(tmp_path))) == list(range(300, 400))
 
 
+@pytest.mark.parametrize(("acknowledged", "first_left"), [((100, 255), 1), ((100, 255, 256), 257), ((100, 300), 301)])
+def test_acknowledged_rows_are_deleted_without_an_append_once_they_are_256(
+    tmp_path: Path, acknowledged: tuple[int, ...], first_left: int
+) -> None:
+    outbox = open_outbox(tmp_path)
+    outbox.append([counted(number) for number in range(400)])
+    for up_to in acknowledged:
+        outbox.acknowledge(outbox.stream, up_to)
+    crash(outbox)
+    assert everything(open_outbox(tmp_path))[0].sequence == first_left
+
+
+@pytest.mark.parametrize("total", [500, 501, 1000, 5003])
+def test_a_whole_backlog_is_deleted_a_part_at_a_time_so_that_the_log_stays_short(tmp_path: Path, total: int) -> None:
+    outbox = open_outbox(tmp_path)
+    outbox.append([came("aa-1")])
+    for start in range(1, total, 100):
+        outbox.append([counted(start + number) for number in range(min(100, total - start))])
+    log = tmp_path / "outbox.db-wal"
+    before = log.stat().st_size
+    assert outbox.acknowledge(outbox.stream, total) == total
+    assert log.stat().st_size == before
+    assert (outbox.backlog, outbox.acknowledged, outbox.last_sequence) == (0, total, total)
+    crash(outbox)
+    with closing(sqlite3.connect(tmp_path / "outbox.db")) as db:
+        assert db.execute("SELECT sequence FROM events").fetchall() == [(1,), (total,)]  # a last word, and the newest
+    (tmp_path / "outbox.db-wal").write_bytes(b"m" * before)
+    again = open_outbox(tmp_path)
+    assert (again.backlog, again.last_sequence) == (0, total)
+    assert [last.person for last in again.open_persons()] == ["aa-1"]
+
+
+def test_an_append_after_many_acknowledgements_deletes_them_all(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path)
+    for start in range(0, 2000, APPEND_MAX):
+        outbox.append([counted(start + number) for number in range(APPEND_MAX)])
+    outbox.acknowledge(outbox.stream, 1800)
+    outbox.acknowledge(outbox.stream, 2000)
+    outbox.append([counted(2000)])
+    crash(outbox)
+    assert numbers(everything(open_outbox(tmp_path))) == [2000]
+
+
+def test_a_window_is_twenty_events_unless_said_otherwise(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path)
+    outbox.append([counted(number) for number in range(30)])
+    assert len(outbox.pending()) == 20
+
+
 @pytest.mark.parametrize(("stream", "up_to"), [("0ther", 1), ("", 0), ("", 4), ("", -1)])
 def test_an_acknowledgement_that_cannot_be_meant_changes_nothing(tmp_path: Path, stream: str, up_to: int) -> None:
     outbox = open_outbox(tmp_path)
@@ -214,6 +263,49 @@ def test_events_that_the_disk_never_took_have_sequences_that_a_gap_names(tmp_pat
     told = msgspec.json.decode(gap.data, type=Gap)
     assert (told.first, told.last, told.why, sum(told.by_type.values())) == (2, 5, "disk", 4)
     assert outbox.given_up == 4
+
+
+def test_what_is_given_up_is_said_at_once_and_then_from_time_to_time_with_a_count(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = TurnedClock()
+    outbox = open_outbox(tmp_path, clock=clock)
+    outbox.append_loss({"maskwatch.counts.v1": 3})
+    outbox.append_loss({"maskwatch.counts.v1": 2})
+    clock.turn(31)
+    outbox.append_loss({"maskwatch.counts.v1": 1})
+    assert [record.getMessage() for record in caplog.records] == [
+        "outbox.gap why='disk: 3 events given up, the last of them 3' count=1",
+        "outbox.gap why='disk: 6 events given up, the last of them 8' count=3",
+    ]
+
+
+def test_a_new_stream_is_said_with_what_was_saved(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    outbox = open_outbox(tmp_path)
+    outbox.append([counted(1)])
+    crash(outbox)
+    tables_gone(tmp_path / "outbox.db")
+    open_outbox(tmp_path).close(clean=True)
+    (record,) = caplog.records
+    assert record.getMessage() == "outbox.reset why='the log is missing' old_stream= saved=1"
+
+
+def test_the_quota_holds_in_the_file_that_follows_a_damaged_one(tmp_path: Path) -> None:
+    crash(open_outbox(tmp_path))
+    text(tmp_path / "outbox.db")
+    outbox = open_outbox(tmp_path, quota_mb=0.1)
+    with pytest.raises(StorageError):
+        outbox.append([counted(number) for number in range(500)])
+
+
+def test_a_rescue_that_cannot_be_done_is_one_line(tmp_path: Path) -> None:
+    crash(open_outbox(tmp_path))
+    text(tmp_path / "outbox.db")
+    (tmp_path / "outbox.damaged.db").mkdir()
+    with pytest.raises(StorageError) as raised:
+        open_outbox(tmp_path)
+    remedy = "check the disk, or name another outbox.directory"
+    assert str(raised.value) == f"{tmp_path / 'outbox.db'}: is a directory; {remedy}"
 
 
 def flip(file: Path, at: int, size: int = 64) -> None:

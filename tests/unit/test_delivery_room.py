@@ -11,8 +11,8 @@ from agent.delivery import schema
 from agent.delivery.outbox import Outbox
 from agent.delivery.room import RESERVE_BYTES
 from agent.errors import StorageError
-from agent.events.types import Gap
-from tests.delivery_parts import counted, open_outbox
+from agent.events.types import Event, Gap
+from tests.delivery_parts import came, counted, open_outbox
 from tests.disks import Disk, in_memory
 
 
@@ -173,4 +173,18 @@ def test_what_happens_to_the_room_is_said_once_each(disk: Disk, caplog: pytest.L
     assert outbox.hindrance() == outbox.hindrance() == ""
     said = [record.getMessage() for record in caplog.records if record.name == "agent.delivery.room"]
     assert said == [f"outbox.disk_full why={trouble!r}", "outbox.disk_full.over"]
+    outbox.close(clean=True)
+
+
+def test_a_group_that_even_the_reserve_does_not_help_is_one_line(disk: Disk) -> None:
+    outbox = open_outbox(disk.at / "box")
+    outbox.append([came(f"aa-{number}") for number in range(100)])  # their last words stay
+    disk.fill()
+    long = Gap(first=1, last=2, by_type={f"{number:040}": 2**31 - 1 for number in range(16)}, why="disk")
+    with pytest.raises(StorageError) as raised:
+        outbox.append([Event(at_ns=0, data=long)] * 500)
+    line = f"{disk.at}/box/outbox.db: the disk is full; make room on it, or lower outbox.quota_mb"
+    assert str(raised.value) == line
+    outbox.append([counted(1)])
+    assert outbox.pending(0, 1000)[-1].type == "maskwatch.counts.v1"
     outbox.close(clean=True)
