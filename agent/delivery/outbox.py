@@ -168,7 +168,7 @@ class Outbox:
         try:
             if clean:
                 self._guard(lambda: self._commit((), done=self._acked))
-                self._guard(lambda: self._write_state(running=False, log_bytes=0))
+                self._guard(lambda: self._write_state(running=False))
         finally:
             self._db.close()  # which removes the log, unless it cannot be emptied
             if self._state.running:  # then a log that is missing speaks of a loss
