@@ -141,7 +141,7 @@ def test_without_its_log_an_outbox_begins_a_new_stream(
 
 
 @given(steps=STEPS, more=STEPS, restarts=st.booleans(), part=st.floats(0, 1, exclude_max=True))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=90, deadline=None)
 def test_with_its_log_cut_off_anywhere_an_outbox_begins_a_new_stream(
     steps: list[tuple[str, int]], more: list[tuple[str, int]], restarts: bool, part: float
 ) -> None:
@@ -160,7 +160,7 @@ def test_with_its_log_cut_off_anywhere_an_outbox_begins_a_new_stream(
     part=st.floats(0, 1, exclude_max=True),
     with_=st.sampled_from(["zeros", "ones", "noise"]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=90, deadline=None)
 def test_with_garbage_in_the_place_of_the_end_of_its_log_an_outbox_begins_a_new_stream(
     steps: list[tuple[str, int]], more: list[tuple[str, int]], restarts: bool, part: float, with_: str
 ) -> None:
@@ -177,7 +177,7 @@ def test_with_garbage_in_the_place_of_the_end_of_its_log_an_outbox_begins_a_new_
 
 
 @given(steps=STEPS, more=STEPS, part=st.floats(0, 1, exclude_max=True))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_with_one_page_of_its_log_gone_bad_nothing_has_two_names_unless_it_was_of_the_last_commit(
     steps: list[tuple[str, int]], more: list[tuple[str, int]], part: float
 ) -> None:
