@@ -18,6 +18,7 @@ _COPY = Path(".work/mutation/outbox")
 _MODULES = ("outbox", "rows", "quota", "recovery", "room", "schema", "wal")
 _TESTS = (
     "tests/unit/test_delivery_outbox.py",
+    "tests/unit/test_delivery_quota.py",
     "tests/unit/test_delivery_room.py",
     "tests/unit/test_delivery_schema.py",
     "tests/property/test_outbox.py",

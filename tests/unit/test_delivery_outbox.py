@@ -490,7 +490,50 @@ def test_a_row_whose_bits_have_flipped_is_never_sent(tmp_path: Path) -> None:
     assert again.previous_stop == "clean"
     rows = again.pending(0, 1000)  # met on the way, in the middle of the work
     assert numbers(rows) == [number for number in range(500) if number != 300]
-    assert msgspec.json.decode(rows[0].data, type=OutboxReset).saved == 499
+    reset = msgspec.json.decode(rows[0].data, type=OutboxReset)
+    assert (reset.saved, reset.why) == (499, "an event is not what was written")
+
+
+@pytest.mark.parametrize("change", ["at_ns = at_ns + 1", "person = 'aa-9'", "boot = x'00'", "sequence = 4"])
+def test_a_row_of_which_anything_has_changed_is_never_sent(tmp_path: Path, change: str) -> None:
+    outbox = open_outbox(tmp_path)
+    outbox.append([counted(1), counted(2)])
+    outbox.close(clean=True)
+    with closing(sqlite3.connect(tmp_path / "outbox.db", isolation_level=None)) as db:
+        db.execute(f"UPDATE events SET {change} WHERE sequence = 2")
+    again = open_outbox(tmp_path)
+    assert numbers(again.pending()) == [1]
+
+
+def test_a_last_word_that_has_changed_is_met_at_the_start(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path)
+    outbox.append([came("aa-1"), counted(1)])
+    outbox.close(clean=True)
+    with closing(sqlite3.connect(tmp_path / "outbox.db", isolation_level=None)) as db:
+        db.execute("UPDATE events SET data = x'7b7d' WHERE sequence = 1")
+    again = open_outbox(tmp_path)
+    reset = msgspec.json.decode(everything(again)[0].data, type=OutboxReset)
+    assert (reset.saved, reset.why) == (1, "the last word on somebody present is not what was written")
+
+
+def test_what_is_acknowledged_is_known_after_a_restart(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path)
+    outbox.append([counted(1), counted(2), counted(3)])
+    outbox.acknowledge(outbox.stream, 2)
+    outbox.close(clean=True)
+    again = open_outbox(tmp_path)
+    assert (again.acknowledged, again.backlog) == (2, 1)
+    again.acknowledge(again.stream, 3)
+    again.close(clean=True)
+    assert open_outbox(tmp_path).acknowledged == 3
+
+
+def test_a_folder_that_is_gone_does_not_stop_the_stop(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path / "box")
+    outbox.append([counted(1)])
+    shutil.rmtree(tmp_path / "box")
+    crash(outbox)
+    assert not (tmp_path / "box").exists()
 
 
 def test_damage_met_while_running_begins_a_new_stream_and_loses_no_new_event(tmp_path: Path) -> None:
@@ -532,6 +575,7 @@ def test_open_persons_survive_damage(tmp_path: Path) -> None:
     tables_gone(tmp_path / "outbox.db")
     again = open_outbox(tmp_path)
     assert [last.person for last in again.open_persons()] == ["aa-2"]
+    assert [row.type for row in everything(again)] == [OutboxReset.TYPE, "maskwatch.counts.v1"]  # not sent again
 
 
 @pytest.mark.parametrize("done", ["moved", "log moved", "new file begun"])
@@ -573,7 +617,7 @@ def test_a_file_of_a_newer_release_is_refused_and_left_alone(tmp_path: Path) -> 
         db.execute("PRAGMA user_version = 99")
     with pytest.raises(StorageError) as raised:
         open_outbox(tmp_path)
-    assert "newer maskwatch" in str(raised.value)
+    assert str(raised.value).startswith(f"{tmp_path / 'outbox.db'}: made by a newer maskwatch (schema 99")
     assert raised.value.exit_code == 74
     with closing(sqlite3.connect(tmp_path / "outbox.db")) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (99,)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 
 from agent.delivery import schema
 from agent.delivery.outbox import Outbox
-from agent.delivery.room import RESERVE_BYTES
+from agent.delivery.room import RESERVE_BYTES, Room
 from agent.errors import StorageError
 from agent.events.types import Event, Gap
 from tests.delivery_parts import came, counted, open_outbox
@@ -161,6 +162,18 @@ def test_a_start_on_a_full_disk_without_a_reserve_is_one_line(disk: Disk) -> Non
         open_outbox(disk.at / "box")
     assert raised.value.exit_code == 74
     assert str(raised.value).startswith(f"{disk.at}/box")
+
+
+def test_room_that_comes_back_while_the_file_is_closed_is_taken_note_of(disk: Disk) -> None:
+    room = Room(disk.at / "outbox.db", quota_pages=1000)
+    with closing(schema.connect(disk.at / "outbox.db", pages_max=1000)) as db:
+        filler = disk.fill()
+        room.settle(db)
+        assert room.pages_max == 128
+        assert room.why == "disk"
+    filler.unlink()
+    room.look(db)
+    assert (room.pages_max, room.trouble, room.why) == (1000, "", "quota")
 
 
 def test_what_happens_to_the_room_is_said_once_each(disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
