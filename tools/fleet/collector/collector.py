@@ -77,6 +77,7 @@ class Collector:
         self._retries = Backoff(rng, shortest_s=0.1, first_s=0.2, longest_s=5.0)
         self._connect_ns = 0  # not before
         self._commit_ns = 0  # not before
+        self._heard_ns = 0  # when the broker last had something for us
         self._doubt_ns = int(doubt_s * NS_PER_S)
         self._doubtful: dict[StreamKey, tuple[int, Birth]] = {}  # births that claim more than is here; from when on
         self._figures_ns = 0
@@ -88,7 +89,10 @@ class Collector:
         """Listen for what comes, commit a batch, answer; half a second at most when there is nothing to do."""
         self._listen()
         if self.fleet is not None and self.broker.is_up:
+            knew = self.fleet.division.newcomers
             self.fleet.step(self.broker, self._settle)
+            if self.fleet.division.newcomers - knew:
+                self._heard_ns = self._clock.now_ns()  # only a silence that begins now tells that nothing older comes
         if self._inbox and self._clock.now_ns() >= self._commit_ns:
             self._work()
         elif self._doubtful and self._clock.now_ns() >= self._commit_ns:
@@ -133,17 +137,24 @@ class Collector:
     def _gather(self, now_ns: int) -> None:
         """Wait for a message, then for those that come right behind it."""
         if self._inbox:
-            self._inbox.extend(self.broker.wait(self._timeout_s(now_ns, now_ns)))
+            self._receive(self._timeout_s(now_ns, now_ns))
             return
-        self._inbox.extend(self.broker.wait(self._timeout_s(now_ns, now_ns + _IDLE_NS)))
-        if not self._inbox and self.fleet is not None and self._clock.now_ns() - now_ns >= _QUIET_NS:
+        expects_quiet = self.fleet is not None and bool(self.fleet.division.newcomers)
+        self._receive(self._timeout_s(now_ns, now_ns + (_QUIET_NS if expects_quiet else _IDLE_NS)))
+        if self.fleet is not None and not self._inbox and self._clock.now_ns() - self._heard_ns >= _QUIET_NS:
             self.fleet.division.quiet()
         end_ns = self._clock.now_ns() + _GATHER_NS
         while self._inbox and len(self._inbox) < BATCH_MAX and self._clock.now_ns() < end_ns:
-            more = self.broker.wait(_LULL_S)
-            if not more:
+            if not self._receive(_LULL_S):
                 break
-            self._inbox.extend(more)
+
+    def _receive(self, timeout_s: float) -> bool:
+        """Take what comes within a time; tell whether something came."""
+        received = self.broker.wait(timeout_s)
+        if received:
+            self._inbox.extend(received)
+            self._heard_ns = self._clock.now_ns()
+        return bool(received)
 
     def _timeout_s(self, now_ns: int, due_ns: int) -> float:
         """Give the seconds until `due_ns`, or until something else is due."""
@@ -160,6 +171,7 @@ class Collector:
         except Unreached as error:
             self._lost(error)
             return
+        self._heard_ns = self._clock.now_ns()
         self._unreached.over()
         self._reconnects.reset()
         self.metrics.connected.set(1)

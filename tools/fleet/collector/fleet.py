@@ -55,6 +55,11 @@ class Division:
         self._trusted = {name}  # to whom we leave their devices
         self._seen = {name}
 
+    @property
+    def newcomers(self) -> set[str]:
+        """Those to whom nothing is left yet."""
+        return self._seen - self._trusted
+
     def heard(self, live: Collection[str]) -> None:
         """Take note of who is there. Who has gone is trusted with nothing any more."""
         self._seen = {*live, self._name}
