@@ -1,7 +1,8 @@
 """A card of its own for what is measured, so that the bytes counted are those that reach the device.
 
-The file system's own writing is among them: its journal costs more than a small commit. Who is not root gets a folder
-instead, and the bytes that this process sends to the disk.
+The file system's own writing is among them: its journal costs more than a small commit, and whoever calls sync(2) on
+the machine meanwhile adds to it. Who is not root gets a folder instead, and the bytes that this process sends to the
+disk.
 """
 
 import os
@@ -48,7 +49,7 @@ def card(folder: Path, *, options: str = PROVISIONED) -> Iterator[Card]:
     counters = Path("/sys/block") / device.name / "stat"
 
     def written() -> int:
-        os.sync()
+        subprocess.run(["sync", "--file-system", at], check=True)
         return int(counters.read_text().split()[6]) * 512
 
     try:
