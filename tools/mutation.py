@@ -43,6 +43,8 @@ def main() -> int:
         with (_COPY / "log").open("wb") as log:
             command = [mutmut, "run", "--max-children", str(args.jobs)]
             done = subprocess.run(command, cwd=_COPY, env=environ, stdout=log, stderr=log, check=False)
+        for mounted in [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if scratch in line]:
+            subprocess.run(["umount", "--lazy", mounted], check=False)  # of tests that were killed
         if done.returncode:
             print(f"mutmut ended with {done.returncode}; {_COPY / 'log'} tells why", file=sys.stderr)
             return done.returncode

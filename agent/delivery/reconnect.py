@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 STABLE_S = 60
 CONNECT_MAX_S = 40  # four addresses with TLS that do not answer, and 3.1.1 after MQTT 5
-_CROWD_S = 10.0  # a thousand boards that come back within this are 125 connections a second (docs/chaos.md)
+_CROWD_S = 10.0  # a thousand boards that come back within this are 125 connections a second (tools/chaos/herd.py)
 _SHORT_LIVES = 3  # so many in a row are no accident
 
 # These go on until somebody does something, here or at the broker: asking every second would only fill its log.
@@ -41,7 +41,7 @@ _SOMEBODY_MUST_ACT = {
     Trouble.TAKEN_OVER,
 }
 
-
+_BROKER_AWAY = {Trouble.REFUSED, Trouble.UNREACHABLE, Trouble.DNS, Trouble.TIMEOUT}
 _CLOCK_MAY_BE_WRONG = {Trouble.TLS_EXPIRED, Trouble.TLS_NOT_YET_VALID}
 
 
@@ -103,6 +103,8 @@ class Reconnect:
                 if self._short_lives >= _SHORT_LIVES:
                     trouble = Trouble.TAKEN_OVER
                     sentence += "; each connection ends soon: does another client use this device's id?"
+        elif trouble in _BROKER_AWAY:
+            self._short_lives = 0  # it was the broker that ended, and not a fight
         backoff = self._slow if trouble in _SOMEBODY_MUST_ACT else self._quick
         self._next_ns = now_ns + backoff.next_ns(limit_min_s=_CROWD_S if self._in_crowd else 0.0)
         self._waits_for_clock = trouble in _CLOCK_MAY_BE_WRONG and not self._clock.trusted()

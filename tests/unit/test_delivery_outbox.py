@@ -465,6 +465,30 @@ def test_what_is_left_of_a_log_never_replaces_rows_that_the_file_has_whole(tmp_p
     assert numbers(everything(open_outbox(tmp_path / "two"))) == list(range(900, 1168))
 
 
+def test_what_a_whole_log_says_was_delivered_is_not_saved_from_a_damaged_file(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path / "one")
+    outbox.append([counted(number) for number in range(500)])
+    outbox.append([counted(500 + number) for number in range(500)])  # all of it is in the file by now
+    outbox.acknowledge(outbox.stream, 300)  # and this is in the log alone
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    crash(outbox)
+    flip(tmp_path / "two" / "outbox.db", 4096 * 30, 4096)
+    found = numbers(everything(open_outbox(tmp_path / "two")))
+    assert found[0] == 300
+    assert len(found) > 600
+
+
+def test_after_a_rescue_the_log_is_as_short_as_ever(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path)
+    for start in range(0, 5000, APPEND_MAX):
+        outbox.append([counted(start + number) for number in range(APPEND_MAX)])
+    length = (tmp_path / "outbox.db-wal").stat().st_size
+    outbox.begin_stream("on purpose")
+    assert outbox.backlog == 5001
+    assert (tmp_path / "outbox.db-wal").stat().st_size == length
+    outbox.close(clean=True)
+
+
 def test_a_new_stream_may_be_begun_on_purpose(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path)
     old = outbox.stream
@@ -576,6 +600,7 @@ def test_open_persons_survive_damage(tmp_path: Path) -> None:
     again = open_outbox(tmp_path)
     assert [last.person for last in again.open_persons()] == ["aa-2"]
     assert [row.type for row in everything(again)] == [OutboxReset.TYPE, "maskwatch.counts.v1"]  # not sent again
+    assert (again.backlog, again.acknowledged) == (2, 0)
 
 
 @pytest.mark.parametrize("done", ["moved", "log moved", "new file begun"])

@@ -188,3 +188,14 @@ def test_a_first_limit_below_a_second_is_kept() -> None:
         for seed in range(50)
     ]
     assert 0.1 <= min(waits_s) < max(waits_s) <= 0.4
+
+
+@pytest.mark.parametrize("away", [Trouble.REFUSED, Trouble.UNREACHABLE, Trouble.DNS, Trouble.TIMEOUT])
+def test_a_broker_that_is_started_again_and_again_is_no_fight_over_the_client_id(away: Trouble) -> None:
+    clock = TurnedClock()
+    reconnect = made(clock)
+    for _ in range(6):
+        live(reconnect, clock, 20.0, Trouble.CLOSED)
+        assert reconnect.trouble is Trouble.CLOSED
+        reconnect.begun()
+        reconnect.failed(away, "not there")
