@@ -21,6 +21,7 @@ _TESTS = (
     "tests/unit/test_delivery_quota.py",
     "tests/unit/test_delivery_room.py",
     "tests/unit/test_delivery_schema.py",
+    "tests/unit/test_delivery_wal.py",
     "tests/property/test_outbox.py",
     "tests/property/test_outbox_log.py",
 )
