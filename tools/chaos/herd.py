@@ -261,7 +261,7 @@ def table(rounds: Sequence[Round]) -> Table:
     """Lay the rounds out, one a line."""
     result = Table(title=f"{rounds[0].agents} agents and a broker that comes back", title_justify="left")
     for head in ("away", "jitter", "connects", "in 1 s", "in 0.1 s", "taken in 1 s", "half back", "all back", "CPU"):
-        result.add_column(head, justify="right", no_wrap=True)
+        result.add_column(head, justify="right")
     for row in rounds:
         all_back = f"{row.back_all_s:.1f} s" if row.back == row.agents else f"{row.back} of {row.agents}"
         result.add_row(
