@@ -59,7 +59,7 @@ model: $(TRAIN_READY) ## write the shipped int8 models anew from the committed f
 	$(TRAIN_VENV)/bin/python -m tools.quantize
 
 test-train: $(TRAIN_READY) ## tests of the training and quantizing scripts
-	$(TRAIN_VENV)/bin/pytest -q tests/unit -k "train or quantize"
+	$(TRAIN_VENV)/bin/pytest -q tests/unit/test_train_*.py tests/unit/test_quantize_*.py
 
 lock: ## write requirements/*.txt anew (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -c requirements/constraints.txt -o requirements/board.txt
