@@ -14,8 +14,8 @@ from tools.fleet.shipped import SHIPPED
 _INSIDE = """
 set -e
 ip link set lo up
-mkdir -p upper/etc work/etc state/lib state/log systemd bin broker
-mount -t overlay overlay -o lowerdir=/etc,upperdir=$PWD/upper/etc,workdir=$PWD/work/etc /etc || exit 77
+mkdir -p upper/etc scratch/etc state/lib state/log systemd bin broker
+mount -t overlay overlay -o lowerdir=/etc,upperdir=$PWD/upper/etc,workdir=$PWD/scratch/etc /etc || exit 77
 mount --bind state/lib /var/lib/mosquitto
 mount --bind state/log /var/log/mosquitto
 chown mosquitto state/lib state/log
