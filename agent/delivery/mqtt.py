@@ -14,8 +14,6 @@ import logging
 import os
 import queue
 import select
-import socket
-import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -39,6 +37,7 @@ from agent.delivery.link import (
     Trouble,
     Version,
 )
+from agent.delivery.sockets import Ear, hang_up, has_buffered, prepare
 from agent.delivery.trouble import Speaker
 from agent.delivery.versions import Versions
 from agent.errors import MaskwatchError
@@ -48,7 +47,6 @@ Spawn = Callable[[Callable[[], None]], None]
 """Runs a function on a thread of its own that the process does not wait for at its end; service and cli have one."""
 
 _CONNECT_TIMEOUT_S = 5.0  # for each address of the name, and for the TLS handshake
-_VERDICT_S = 0.5  # for the broker's opinion of our certificate
 _PACKETS_MAX = 1000  # read in one go: the events must be stored meanwhile as well
 _SOMETHING = select.POLLIN | select.POLLERR | select.POLLHUP
 _RECEIVE_MAX_UNSAID = 65_535  # MQTT 5.0 section 3.2.2.3.3
@@ -82,7 +80,7 @@ class MqttLink:
         self._version: Version = "5"
         self._client: paho.Client | None = None
         self._up = False
-        self._ear = _Ear()
+        self._ear = Ear()
         self._subscribing: dict[int, Sequence[str]] = {}
         self._news: list[News] = []
 
@@ -122,7 +120,7 @@ class MqttLink:
         buffered = False
         if client is not None and sock is not None:
             poll.register(sock, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
-            buffered = _has_buffered(sock)
+            buffered = has_buffered(sock)
         events = dict(poll.poll(0 if self._news or buffered else timeout_s * 1000))
         if client is not None and sock is not None:
             self._serve(client, sock, events.get(sock.fileno(), 0) | (select.POLLIN if buffered else 0))
@@ -143,14 +141,14 @@ class MqttLink:
         self._up = False
         self._subscribing.clear()
         if client is not None:
-            _hang_up(client)
+            hang_up(client)
 
     def close(self) -> None:
         """Disconnect in order: the broker does not publish the will."""
         client, self._client = self._client, None  # its end is wished for: no news, no other version tried
         if client is not None and self._up:
             client.disconnect()
-            _hang_up(client)
+            hang_up(client)
         self.drop()
 
     def _begin(self, version: Version) -> None:
@@ -172,7 +170,7 @@ class MqttLink:
         os.eventfd_write(self._ready, 1)
 
     def _dial(self, version: Version) -> "_Dialled":
-        ear = _Ear()
+        ear = Ear()
         logger = logging.Logger("paho", logging.WARNING)
         logger.addHandler(ear)
         client = paho.Client(
@@ -191,14 +189,14 @@ class MqttLink:
         context = self._credentials.tls()
         if context is not None:
             client.tls_set_context(context)
-        client.on_socket_open = _prepare
+        client.on_socket_open = prepare
         client.connect(self._settings.host, self._settings.port, self._settings.keepalive_s)
         return _Dialled(client, ear)
 
     def _take_over(self, attempt: int, result: "_Dialled | Refused") -> None:
         if attempt != self._attempt:  # given up meanwhile
             if isinstance(result, _Dialled):
-                _hang_up(result.client)
+                hang_up(result.client)
         elif isinstance(result, Refused):
             self._news.append(result)
         else:
@@ -298,49 +296,11 @@ class _Dialled(NamedTuple):
     """A client that has sent its CONNECT, and the ear that listens to it."""
 
     client: paho.Client
-    ear: "_Ear"
-
-
-class _Ear(logging.Handler):
-    """Remembers the error that paho only logs: with TLS 1.3 it is how a broker refuses our certificate."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.error: OSError | None = None
-
-    def emit(self, record: logging.LogRecord) -> None:
-        for argument in record.args if isinstance(record.args, tuple) else ():
-            if isinstance(argument, OSError):
-                self.error = argument
-
-
-def _prepare(_client: paho.Client, _data: Any, sock: Any) -> None:
-    """Make a fresh connection ready for CONNECT. Raises ssl.SSLError when the broker refuses our certificate.
-
-    With TLS 1.3 the broker judges it after our side of the handshake, and a CONNECT written into a connection that it
-    has closed by then loses the alert that says why. Most brokers then send a session ticket, so the wait is short.
-    """
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or an event waits for the answer to the one before
-    if isinstance(sock, ssl.SSLSocket) and sock.version() == "TLSv1.3":
-        select.select([sock], [], [], _VERDICT_S)
-        with suppress(ssl.SSLWantReadError, ConnectionError):  # no verdict yet, or no words
-            sock.recv(1)  # the broker says nothing of its own accord in MQTT: this only reads what TLS has to say
-
-
-def _has_buffered(sock: Any) -> bool:
-    """Tell whether TLS holds decrypted bytes that poll(2) knows nothing of."""
-    return hasattr(sock, "pending") and sock.pending() > 0
+    ear: Ear
 
 
 def _has_more(sock: Any) -> bool:
     """Tell whether something can be read at once."""
     poll = select.poll()
     poll.register(sock, select.POLLIN)
-    return _has_buffered(sock) or bool(poll.poll(0))
-
-
-def _hang_up(client: paho.Client) -> None:
-    sock = client.socket()
-    if sock is not None:
-        with suppress(OSError):
-            sock.close()
+    return has_buffered(sock) or bool(poll.poll(0))

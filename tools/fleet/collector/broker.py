@@ -12,12 +12,9 @@ Rules for whoever edits this:
 import logging
 import os
 import select
-import socket
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -29,6 +26,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.delivery.credentials import Credentials
 from agent.delivery.link import Refused, Trouble
+from agent.delivery.sockets import Ear, hang_up, has_buffered, prepare
 from agent.delivery.trouble import Speaker
 from agent.errors import MaskwatchError
 from agent.settings import MqttSettings
@@ -36,7 +34,6 @@ from agent.settings import MqttSettings
 T = TypeVar("T")
 RECEIVE_MAX = 1000
 _CONNECT_TIMEOUT_S = 5.0
-_VERDICT_S = 0.5  # for the broker's opinion of our certificate
 _ANSWER_S = 10.0  # for CONNACK and SUBACK
 _GOODBYE_S = 1.0  # for our last words to leave
 _UNSUPPORTED_VERSION = 132
@@ -162,7 +159,7 @@ class Broker:
         """Forget the connection without a word; gives what had come and was not waited for."""
         client, self._client = self._client, None
         if client is not None:
-            _hang_up(client)
+            hang_up(client)
         received, self._received = self._received, []
         return received
 
@@ -179,14 +176,14 @@ class Broker:
             while client.want_write() and (sock := client.socket()) is not None and time.monotonic() < end:
                 select.select([], [sock], [], _GOODBYE_S)
                 client.loop_write()
-            _hang_up(client)
+            hang_up(client)
 
     def _dial(self, version: MQTTProtocolVersion) -> None:
         self.drop()
         self._version = version
         self._connection += 1
         self._connack, self._why = None, None
-        ear = _Ear()
+        ear = Ear()
         try:
             self._client = self._new_client(version, ear)
             self._client.connect(**self._how(version))
@@ -210,7 +207,7 @@ class Broker:
         self.version = "5" if is_five else "3.1.1"
         self.shares = is_five and bool(getattr(properties, "SharedSubscriptionAvailable", 1))  # MQTT 5.0, 3.2.2.3.13
 
-    def _new_client(self, version: MQTTProtocolVersion, ear: "_Ear") -> paho.Client:
+    def _new_client(self, version: MQTTProtocolVersion, ear: Ear) -> paho.Client:
         logger = logging.Logger("paho", logging.WARNING)
         logger.addHandler(ear)
         client = paho.Client(
@@ -230,7 +227,7 @@ class Broker:
         context = credentials.tls()
         if context is not None:
             client.tls_set_context(context)
-        client.on_socket_open = _prepare
+        client.on_socket_open = prepare
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
@@ -271,13 +268,13 @@ class Broker:
             return
         poll = select.poll()
         poll.register(sock, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
-        waited_ms = 0.0 if _has_buffered(sock) else timeout_s * 1000
+        waited_ms = 0.0 if has_buffered(sock) else timeout_s * 1000
         for _ in range(RECEIVE_MAX):
             events = sum(found for _, found in poll.poll(waited_ms))
             if events & select.POLLOUT:
                 client.loop_write()
                 poll.modify(sock, select.POLLIN)
-            if not (events & ~select.POLLOUT or _has_buffered(sock)):
+            if not (events & ~select.POLLOUT or has_buffered(sock)):
                 break
             client.loop_read()
             if client.socket() is not sock:
@@ -298,7 +295,7 @@ class Broker:
             elif self._connack is not None:
                 self._why = self._speaker.of_disconnect(reason.value, str(reason))
             self._client = None
-            _hang_up(client)
+            hang_up(client)
 
     def _on_subscribe(
         self, _client: paho.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Any
@@ -321,41 +318,3 @@ class Unreached(Exception):
         super().__init__(why.sentence)
         self.why = why
         self.may_be_version = may_be_version
-
-
-class _Ear(logging.Handler):
-    """Remembers the error that paho only logs: with TLS 1.3 it is how a broker refuses our certificate."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.error: OSError | None = None
-
-    def emit(self, record: logging.LogRecord) -> None:
-        for argument in record.args if isinstance(record.args, tuple) else ():
-            if isinstance(argument, OSError):
-                self.error = argument
-
-
-def _prepare(_client: paho.Client, _data: Any, sock: Any) -> None:
-    """Make a fresh connection ready for CONNECT. Raises ssl.SSLError when the broker refuses our certificate.
-
-    With TLS 1.3 the broker judges it after our side of the handshake, and a CONNECT written into a connection that it
-    has closed by then loses the alert that says why.
-    """
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or an answer waits for the one before
-    if isinstance(sock, ssl.SSLSocket) and sock.version() == "TLSv1.3":
-        select.select([sock], [], [], _VERDICT_S)
-        with suppress(ssl.SSLWantReadError, ConnectionError):  # no verdict yet, or no words
-            sock.recv(1)  # the broker says nothing of its own accord in MQTT: this only reads what TLS has to say
-
-
-def _has_buffered(sock: Any) -> bool:
-    """Tell whether TLS holds decrypted bytes that poll(2) knows nothing of."""
-    return hasattr(sock, "pending") and sock.pending() > 0
-
-
-def _hang_up(client: paho.Client) -> None:
-    sock = client.socket()
-    if sock is not None:
-        with suppress(OSError):
-            sock.close()
