@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-pytest.importorskip("torch", reason="training needs torch: make train-env, then run these in .venv-train")
+pytest.importorskip("torch", reason="training needs torch: `make test-train` runs these")
 
 import torch
 
