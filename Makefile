@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster chaos chaos-smoke soak herd check cov bench contract model test-train lock clean
+.PHONY: help demo test test-cluster board board-arm chaos chaos-smoke soak herd check cov bench contract model test-train lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -24,6 +24,12 @@ test: $(READY) ## all tests, on real servers where a test needs one
 
 test-cluster: $(READY) ## the brokers of Debian 13, three nodes of RabbitMQ among them, in a root built for it (needs root)
 	$(BIN)/pytest -m cluster -q tests/integration
+
+board: $(READY) ## a board from nothing to its first event: a real systemd, a real libcamera, kills, upgrades (needs root)
+	$(BIN)/pytest -m board -n $(WORKERS) --dist loadfile -q tests/board
+
+board-arm: $(READY) ## the board's own wheels and models on an emulated aarch64, instructions counted (needs root)
+	$(BIN)/python -m tools.arm
 
 SECONDS ?= 3600
 chaos: $(READY) ## every fault again and again, SECONDS=3600: nothing lost, nothing uncounted (as root for all of them)
@@ -62,7 +68,7 @@ test-train: $(TRAIN_READY) ## tests of the training and quantizing scripts
 	$(TRAIN_VENV)/bin/pytest -q tests/unit/test_train_*.py tests/unit/test_quantize_*.py
 
 lock: ## write requirements/*.txt anew (needs uv)
-	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -c requirements/constraints.txt -o requirements/board.txt
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -c requirements/constraints.txt -c requirements/board-constraints.txt -o requirements/board.txt
 	uv pip compile pyproject.toml --extra demo --extra fleet --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -c requirements/constraints.txt -o requirements/dev.txt
 
 clean: ## remove everything that was made
