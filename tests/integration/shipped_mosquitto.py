@@ -16,7 +16,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from agent.errors import UnavailableError
 from tests.real import WITHIN_S, Mosquitto, free_port, need
-from tools.fleet import trixie
+from tools.debian.root import command
+from tools.debian.roots import BROKERS
 from tools.fleet.ca.authority import Role
 from tools.fleet.ca.store import Store
 from tools.fleet.shipped import lay_out
@@ -87,16 +88,16 @@ class ShippedMosquitto(Mosquitto):
 def debian_13(folder: Path, config: Path) -> str:
     """Give a program that runs Debian 13's mosquitto with a configuration below /tmp; skips where there is none."""
     try:
-        root = trixie.root()
+        root = BROKERS.ready()
     except UnavailableError as error:
         pytest.skip(str(error))
     if not (root / "usr/sbin/mosquitto").exists():
-        pytest.skip(f"{root}: no mosquitto in it; add it to tools.fleet.trixie.PACKAGES")
+        pytest.skip(f"{root}: no mosquitto in it; add it to tools.debian.roots.BROKERS")
     if not config.is_relative_to("/tmp"):
         pytest.skip("tests' folders are not below /tmp, which is what the root of Debian 13 shares")
-    command = trixie.command(root, ["/usr/sbin/mosquitto", "-c", str(config)], folders={"/tmp": Path("/tmp")})
+    words = command(root, ["/usr/sbin/mosquitto", "-c", str(config)], folders={"/tmp": Path("/tmp")})
     program = folder / "mosquitto-of-debian-13"
-    program.write_text(f"#!/bin/sh\nexec {shlex.join(command)}\n")
+    program.write_text(f"#!/bin/sh\nexec {shlex.join(words)}\n")
     program.chmod(0o755)
     return str(program)
 

@@ -1,7 +1,7 @@
 """Three broker nodes on loopback, each with the files of deploy/rabbitmq where a real one has them: /etc/rabbitmq.
 
 For tests and for whoever wants to break something: nodes can be killed, stopped and started one by one. Needs what
-tools.fleet.trixie needs. Nodes are numbered from 0. Everything ends with the process that made it
+tools.debian.root needs. Nodes are numbered from 0. Everything ends with the process that made it
 only if `close` is called: use it as a context.
 """
 
@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Self
 
 from agent.errors import UnavailableError
-from tools.fleet import trixie
+from tools.debian import root
+from tools.debian.roots import BROKERS
 from tools.fleet.ca.authority import PROGRAMS, program_of
 from tools.fleet.ca.store import Store
 
@@ -37,7 +38,7 @@ class Cluster:
 
     def __init__(self, folder: Path, *, devices: Sequence[str] = ()) -> None:
         """Write everything; start nothing. Raises UnavailableError where this machine cannot run a cluster."""
-        self._root = trixie.root()
+        self._root = BROKERS.ready()
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._authority = Store.create(folder / "ca", name="maskwatch trial", now=_now(), days=_DAYS)
@@ -180,7 +181,7 @@ class Cluster:
         shutil.copy(self.ca, etc / "tls" / "ca.pem")
         shutil.copy(self._authority.certificate_of(name), etc / "tls" / "node.pem")
         shutil.copy(self._authority.key_of(name), etc / "tls" / "node.key")
-        trixie.give_to(self._root, _USER, self._node(index))
+        root.give_to(self._root, _USER, self._node(index))
 
     def _command(self, index: int, arguments: Sequence[str]) -> list[str]:
         node = self._node(index)
@@ -191,7 +192,7 @@ class Cluster:
             "RUNNING_UNDER_SYSTEMD": "true",  # no shell stays between us and the node
         }
         folders = {"/etc/rabbitmq": node / "etc", "/var/lib/rabbitmq": node / "lib", "/var/log/rabbitmq": node / "log"}
-        return trixie.command(self._root, arguments, environment=environment, folders=folders, user=_USER)
+        return root.command(self._root, arguments, environment=environment, folders=folders, user=_USER)
 
     def _spawn(self, index: int, arguments: Sequence[str], name: str) -> "subprocess.Popen[bytes]":
         with (self._node(index) / "log" / f"{name}.log").open("ab") as log:
