@@ -8,12 +8,13 @@ import msgspec
 import numpy as np
 
 from agent.camera import open_camera
+from agent.cli.promise import Promise
 from agent.clock import NS_PER_S, Clock
 from agent.errors import MaskwatchError
 from agent.pipeline import InView, Pipeline
 from agent.seams import End, Frame, Look, Silence
 from agent.settings import Settings
-from agent.vision.model import Abstain, models_folder
+from agent.vision.model import Abstain
 from agent.vision.nets import load_classifier, load_detector
 
 _READ_S = 2.0
@@ -21,39 +22,6 @@ _SAY_EVERY_NS = NS_PER_S // 2
 _REMEMBER_NS = 5 * NS_PER_S  # what a verdict is made of: long enough for a person to walk past
 _LOOKS_MAX = 200
 _SMALLEST_PX = 8  # faces that the agent would not follow are seen here, for they say which way to move
-
-
-class _AtSize(msgspec.Struct, frozen=True):
-    two_way: float  # percent of faces with the right one of mask and no mask
-
-
-class _Validation(msgspec.Struct, frozen=True):
-    by_px: dict[int, _AtSize]
-
-
-class _Report(msgspec.Struct, frozen=True):
-    val: _Validation
-
-
-class Promise:
-    """What the classifier's report measured, by face size; empty for a model without one."""
-
-    def __init__(self, by_px: dict[int, float]) -> None:
-        self._by_px = sorted(by_px.items())
-
-    @classmethod
-    def of(cls, model: str) -> "Promise":
-        try:
-            content = (models_folder() / "reports" / f"{model}.json").read_bytes()
-            report = msgspec.json.decode(content, type=_Report, strict=False)
-        except (OSError, msgspec.DecodeError):
-            return cls({})
-        return cls({px: found.two_way for px, found in report.val.by_px.items()})
-
-    def at(self, face_px: float) -> float | None:
-        """Give the percentage measured for faces of this size: of the largest size that is not larger."""
-        fitting = [percent for px, percent in self._by_px if px <= face_px]
-        return fitting[-1] if fitting else None
 
 
 class Aim:

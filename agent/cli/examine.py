@@ -1,6 +1,6 @@
 """What `inspect` does with one file: read it, ask the nets, give findings, and draw them where that is wanted."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -9,6 +9,7 @@ from agent.camera import open_camera, read_picture
 from agent.cli.annotate import ClipWriter, Mark, save_picture
 from agent.cli.findings import Finding, PictureFinding, crop_finding, face_finding, person_finding
 from agent.cli.inputs import Input, place
+from agent.cli.story import Portraits, face_name
 from agent.clock import Clock
 from agent.events.types import Event
 from agent.pipeline import InView, Pipeline
@@ -34,14 +35,16 @@ class Examiner:
         clock: Clock,
         single_pass: bool = False,
         annotate: Path | None = None,
+        portraits: Portraits | None = None,
     ) -> None:
-        """detector: None where every picture is a face already."""
+        """detector: None where every picture is a face already. portraits: gets small pictures of those found."""
         self._settings = settings
         self._detector = detector
         self._classifier = classifier
         self._clock = clock
         self._single_pass = single_pass
         self._annotate = annotate
+        self._portraits = portraits
         self._placed: set[Path] = set()
         self._clips = 0
 
@@ -63,6 +66,7 @@ class Examiner:
         whole = Box(0, 0, width, height)
         (look,) = self._classifier.look(pixels, [whole])
         decision = decide_one(look, self._classifier.manifest.abstain)
+        self._portray(item.path, 0, pixels, whole)
         self._draw(item, pixels, [Mark(box=whole, label=decision.label, confidence=decision.confidence)])
         return crop_finding(str(item.path), look, decision)
 
@@ -74,15 +78,20 @@ class Examiner:
         looks = self._classifier.look(pixels, [face.box for face in found])
         faces = []
         marks = []
-        for face, look in zip(found, looks, strict=True):
+        for number, (face, look) in enumerate(zip(found, looks, strict=True)):
             decision = decide_one(look, self._classifier.manifest.abstain)
             relevant = is_relevant(face, self._settings.vision, width, height)
             accepted = relevant and face.score >= detector.manifest.score_threshold
             faces.append(face_finding(face, look, decision, accepted=accepted))
             if accepted:
+                self._portray(item.path, number, pixels, face.box)
                 marks.append(Mark(box=face.box, label=decision.label, confidence=decision.confidence))
         self._draw(item, pixels, marks)
         return PictureFinding(path=str(item.path), width=width, height=height, faces=faces)
+
+    def _portray(self, path: Path, number: int, pixels: Pixels, box: Box) -> None:
+        if self._portraits is not None:
+            self._portraits.offer(str(path), face_name(number), pixels, box, worth=0.0)
 
     def _draw(self, item: Input, pixels: Pixels, marks: list[Mark]) -> None:
         if self._annotate is not None:
@@ -108,7 +117,10 @@ class Examiner:
                 assert isinstance(message, Frame), "a medium is never silent"
                 index, last_ns = message.index, message.captured_ns
                 yield from _about_persons(name, pipeline.step(message), index)
-                writer.add(message, [_mark(view) for view in pipeline.in_view() if not view.silenced])
+                views = pipeline.in_view()
+                if self._portraits is not None:
+                    _portray_all(self._portraits, name, message.pixels, views)
+                writer.add(message, [_mark(view) for view in views if not view.silenced])
         yield from _about_persons(name, pipeline.finish(last_ns, "gone"), index)
         if message.damage is not None:
             raise message.damage
@@ -120,6 +132,12 @@ def _about_persons(path: str, events: Iterable[Event], frame: int) -> Iterator[F
         finding = person_finding(path, event, frame)
         if finding is not None:
             yield finding
+
+
+def _portray_all(portraits: Portraits, path: str, pixels: Pixels, views: Sequence[InView]) -> None:
+    for view in views:
+        if view.person is not None and view.look is not None:
+            portraits.offer(path, view.person, pixels, view.track.box, worth=view.look.face_px * view.look.sharpness)
 
 
 def _mark(view: InView) -> Mark:

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from agent import __version__
 from agent.cli.examine import Examiner
-from agent.cli.findings import CropFinding, Finding, PersonFinding, PictureFinding, to_json, to_rows
+from agent.cli.findings import Finding, to_json, to_rows
 from agent.cli.inputs import count_inputs, find_inputs
 from agent.cli.options import add_config_options, load_settings
+from agent.cli.promise import Promise
+from agent.cli.report import check_place, page, write
+from agent.cli.story import Portraits, Story
 from agent.cli.terminal import STYLES, console, some, verdicts
-from agent.clock import SystemClock
-from agent.errors import InputError, MaskwatchError, NotPermittedError
+from agent.clock import NS_PER_S, SystemClock
+from agent.errors import InputError, MaskwatchError, NotPermittedError, UsageError
 from agent.vision.nets import load_classifier, load_detector
 
 
@@ -33,6 +38,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--crops", action="store_true", help="each picture is one tight face crop")
     parser.add_argument("--single-pass", action="store_true", help="find faces once in the whole picture, no tiles")
     parser.add_argument("--annotate", type=Path, metavar="DIR", help="write copies with boxes and labels there")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write all of it as one HTML file as well")
+    parser.add_argument("--with-crops", action="store_true", help="put pictures of the faces into the report")
     parser.add_argument("--json", action="store_true", help="JSON lines even in a terminal")
     add_config_options(parser)
 
@@ -40,6 +47,12 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Inspect everything; 65 if something could not be read."""
     settings = load_settings(args).settings
+    if args.with_crops and args.report is None:
+        raise UsageError("there is no report for the pictures", where="--with-crops", remedy="add --report FILE")
+    if args.report is not None:
+        check_place(args.report)
+    clock = SystemClock()
+    story, portraits = Story(), Portraits() if args.with_crops else None
     with ExitStack() as stack:
         classifier = load_classifier(settings.vision.classifier, settings.vision.accelerator)
         stack.callback(classifier.close)
@@ -50,16 +63,27 @@ def run(args: argparse.Namespace) -> int:
             settings,
             detector=detector.net if detector else None,
             classifier=classifier.net,
-            clock=SystemClock(),
+            clock=clock,
             single_pass=args.single_pass,
             annotate=args.annotate,
+            portraits=portraits,
         )
-        tally = _inspect_all(args, examiner)
-    return InputError.exit_code if tally.unread else 0
+        _inspect_all(args, examiner, story)
+        if args.report is not None:
+            manifests = [net.net.manifest for net in (detector, classifier) if net is not None]
+            text = page(
+                story,
+                made=f"{datetime.fromtimestamp(clock.wall_ns() / NS_PER_S).astimezone():%Y-%m-%d %H:%M %Z}",
+                version=__version__,
+                models=[f"{manifest.name} {manifest.net.sha256[:8]}" for manifest in manifests],
+                promise=Promise.of(classifier.net.manifest.name),
+                portraits=portraits,
+            )
+            write(args.report, text)
+    return InputError.exit_code if story.unread else 0
 
 
-def _inspect_all(args: argparse.Namespace, examiner: Examiner) -> "Tally":
-    tally = Tally()
+def _inspect_all(args: argparse.Namespace, examiner: Examiner, story: Story) -> None:
     as_table = console().is_terminal and not args.json
     with _progress(args.paths) as (out, done):
         for item in find_inputs(args.paths, sys.stdin):
@@ -67,40 +91,20 @@ def _inspect_all(args: argparse.Namespace, examiner: Examiner) -> "Tally":
                 if isinstance(item, MaskwatchError):
                     raise item
                 for finding in examiner.findings(item):
-                    tally.add(finding)
+                    story.add(finding)
                     _print(finding, out, as_table=as_table)
             except (InputError, NotPermittedError) as error:
-                tally.unread += 1
+                story.unread.append(str(error))
                 _complain(error, out)
             done()
         if as_table:
-            out.print(tally.line())
-    return tally
+            out.print(_last_line(story))
 
 
-class Tally:
-    """What was found in all, for the last line of a table."""
-
-    def __init__(self) -> None:
-        self.files: set[str] = set()
-        self.labels: list[str] = []
-        self.unread = 0
-
-    def add(self, finding: Finding) -> None:
-        """Count accepted faces and crops by label; a clip's persons by their last."""
-        self.files.add(finding.path)
-        match finding:
-            case PictureFinding(faces=faces):
-                self.labels += [face.label for face in faces if face.accepted]
-            case CropFinding(label=label):
-                self.labels.append(label)
-            case PersonFinding(event="end", data=data):
-                self.labels.append(data.label)
-
-    def line(self) -> Text:
-        """Write it in one line."""
-        line = Text(f"{some(len(self.files), 'file')}: ", "bold").append_text(verdicts(self.labels))
-        return line.append(f", {self.unread} could not be read", STYLES["bad"]) if self.unread else line
+def _last_line(story: Story) -> Text:
+    """Count files and verdicts in one line; a clip's persons by their last."""
+    line = Text(f"{some(len(story.files), 'file')}: ", "bold").append_text(verdicts(one.label for one in story.seen))
+    return line.append(f", {len(story.unread)} could not be read", STYLES["bad"]) if story.unread else line
 
 
 @contextmanager

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from agent.cli import aim as aiming
-from agent.cli.aim import Aim, Promise, aim
+from agent.cli import promise as promising
+from agent.cli.aim import Aim, aim
+from agent.cli.promise import Promise
 from agent.clock import NS_PER_S, SystemClock
 from agent.errors import InputError
 from agent.pipeline import InView
@@ -80,7 +82,7 @@ def test_the_shipped_classifier_has_a_promise_and_an_unknown_one_has_none() -> N
 def test_a_report_of_another_shape_promises_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports/x.json").write_text(json.dumps({"val": {}}))
-    monkeypatch.setattr(aiming, "models_folder", lambda: tmp_path)
+    monkeypatch.setattr(promising, "models_folder", lambda: tmp_path)
     assert Promise.of("x").at(200) is None
 
 
