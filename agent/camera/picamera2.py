@@ -4,6 +4,8 @@ What is asked for and what comes differ: libcamera rounds sizes, pads rows and m
 size are taken from `camera_configuration()` after `configure()`. Source: The Picamera2 Library (Raspberry Pi Ltd).
 """
 
+import gc
+import os
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import Any
@@ -25,6 +27,7 @@ _TO_RGB: dict[str, int | None] = {
     "YVU420": cv2.COLOR_YUV2RGB_YV12,
     "NV12": cv2.COLOR_YUV2RGB_NV12,
     "NV21": cv2.COLOR_YUV2RGB_NV21,
+    "YUYV": cv2.COLOR_YUV2RGB_YUYV,  # USB cameras give this or MJPEG
     "MJPEG": None,
 }
 _CHANNELS = {"RGB888": 3, "BGR888": 3, "XRGB8888": 4, "XBGR8888": 4}
@@ -57,15 +60,20 @@ class Picamera2Device:
                 remedy="apt install python3-picamera2, in a venv with --system-site-packages",
             ) from error
         try:
-            self._camera = Picamera2(self._number)
+            count = len(Picamera2.global_camera_info())
+            if self._number >= count:
+                raise UnavailableError(
+                    f"there is no camera {self._number}; libcamera lists {count}",
+                    where=self.where,
+                    remedy="check the cable and `rpicam-hello --list-cameras`; numbers begin with 0",
+                )
+            self._camera = _opened(Picamera2, self._number)
             self._configure()
             self._camera.start()
         except (RuntimeError, OSError, IndexError, ValueError, KeyError) as error:  # whatever libcamera meets
             self.close()
             raise UnavailableError(
-                f"{error.__cause__ or error}".rstrip("."),
-                where=self.where,
-                remedy="check the cable and that nothing else uses the camera (rpicam-hello --list-cameras)",
+                _first_cause(error), where=self.where, remedy="check that nothing else uses the camera, and its cable"
             ) from error
 
     def grab(self, timeout_s: float) -> Shot | None:
@@ -96,9 +104,10 @@ class Picamera2Device:
             return
         if job is not None:
             camera.cancel_all_and_flush()
-        for end in (camera.stop, camera.close):
-            with suppress(RuntimeError, OSError):  # it has gone; what is left can only be let go
-                end()
+        with suppress(RuntimeError, OSError):  # it has gone; what is left can only be let go
+            camera.close()  # not `stop` before it: that waits for ever where picamera2's own thread has died
+        del camera
+        gc.collect()  # what is left are cycles that hold files, and the collector seldom looks at what is old
 
     def describe(self) -> str:
         if not self._streams:
@@ -132,11 +141,39 @@ class Picamera2Device:
         return now_ns
 
 
+def _opened(kind: Any, number: int) -> Any:
+    """Make a Picamera2. Raises what it raises, and lets go of what it then forgets: the camera, and a pipe.
+
+    Otherwise each attempt to open a camera that another process has costs a file descriptor for good.
+    """
+    camera = kind.__new__(kind)
+    try:
+        camera.__init__(number)
+    except BaseException:
+        if getattr(camera, "is_open", False):
+            with suppress(RuntimeError, OSError, KeyError):  # KeyError: not yet in picamera2's list of open cameras
+                camera.close()
+            camera.is_open = False  # else it tries again when it is collected
+        pipe = getattr(camera, "notifymeread", None)
+        if pipe is not None and not pipe.closed:
+            pipe.close()
+            os.close(camera.notifyme_w)
+        raise
+    return camera
+
+
+def _first_cause(error: BaseException) -> str:
+    """Give what libcamera said: picamera2 wraps it in up to three exceptions that say less."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).rstrip(".")
+
+
 def to_rgb(array: Any, kind: str, size: tuple[int, int]) -> Pixels:
     """Give (h, w, 3) uint8 RGB of an array as picamera2 makes it.
 
-    array: (h, w, channels), or (h, stride) or (h * 3 / 2, stride) bytes with rows padded on the right; kind:
-    libcamera's name of the format, one of those above; size: width, height.
+    array: (h, w, channels), or (h, stride), (h * 3 / 2, stride) or (h, stride / 2, 2) bytes with rows padded on the
+    right; kind: libcamera's name of the format, one of those above; size: width, height.
     """
     width, height = size
     if array.ndim == 2 and kind in _CHANNELS:

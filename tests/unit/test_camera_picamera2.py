@@ -1,7 +1,9 @@
-"""Raspberry Pi cameras, against a stand-in for the picamera2 package with the interface that its manual documents."""
+"""Raspberry Pi cameras, against a stand-in for picamera2: what no virtual camera does. tests/board has the real one."""
 
+import os
 import sys
 from concurrent.futures import CancelledError
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -30,11 +32,22 @@ class StandInCamera:
     fails: dict[str, Exception] = {}
     answers: list[Any] = []  # what the next captures come to: "frame", "late" or an exception
     stamp_ns: int | None = None
+    count = 2
     log: list[Any] = []
+
+    @classmethod
+    def global_camera_info(cls) -> list[dict[str, Any]]:
+        return [{"Num": number} for number in range(cls.count)]
 
     def __init__(self, camera_num: int = 0) -> None:
         self.log.append(("open", camera_num))
+        self._fail("pipe")
+        reads, self.notifyme_w = os.pipe()
+        self.notifymeread = os.fdopen(reads, "rb")
+        self.is_open = False
         self._fail("open")
+        self.is_open = True
+        self._fail("modes")
         self.camera_controls = dict(self.controls)
 
     def _fail(self, step: str) -> None:
@@ -68,13 +81,13 @@ class StandInCamera:
     def cancel_all_and_flush(self) -> None:
         self.log.append("cancel")
 
-    def stop(self) -> None:
-        self.log.append("stop")
-        self._fail("stop")
-
     def close(self) -> None:
         self.log.append("close")
         self._fail("close")
+        if self.is_open:
+            self.is_open = False
+            self.notifymeread.close()
+            os.close(self.notifyme_w)
 
 
 class StandInJob:
@@ -110,6 +123,10 @@ def packed(kind: str, size: tuple[int, int], stride: int = 0) -> np.ndarray[Any,
     width, height = size
     rgb = np.full((height, width, 3), RED, np.uint8)
     match kind:
+        case "YUYV":
+            padded = np.full((height, (stride or 2 * width) // 2, 3), RED, np.uint8)
+            yuv: Any = cv2.cvtColor(padded, cv2.COLOR_RGB2YUV_YUYV)
+            return np.asarray(yuv)
         case "RGB888":
             return rgb[..., ::-1].copy()
         case "BGR888" | "MJPEG":
@@ -164,7 +181,7 @@ def test_frames_are_rgb_with_a_smaller_view_and_the_sensors_time(camera_class: t
     assert asked["main"] == {"size": (640, 480), "format": "RGB888"}
     assert asked["lores"] == {"size": (320, 240), "format": "YUV420"}
     assert asked["controls"] == {"FrameRate": 15.0}
-    assert camera_class.log[2:] == ["start", "job", "release", "stop", "close"]
+    assert camera_class.log[2:] == ["start", "job", "release", "close"]
 
 
 @pytest.mark.parametrize("stamp_ns", [None, 0, 101 * NS_PER_S])
@@ -205,7 +222,7 @@ def test_a_stalled_camera_is_flushed_closed_and_opened_again(camera_class: type[
     with _camera(clock) as camera:
         clock.sleep(6)
         assert camera.read(1) == Silence(since_ns=0, why="no frame for 6 s")
-        assert camera_class.log[-3:] == ["cancel", "stop", "close"]
+        assert camera_class.log[-2:] == ["cancel", "close"]
         got = camera.read(60)
     assert isinstance(got, Frame)
 
@@ -213,7 +230,7 @@ def test_a_stalled_camera_is_flushed_closed_and_opened_again(camera_class: type[
 @pytest.mark.parametrize("error", [CancelledError(), RuntimeError("gone"), OSError("gone")])
 def test_a_failed_capture_is_silence_and_another_opening(camera_class: type[StandInCamera], error: Exception) -> None:
     camera_class.answers = [error]
-    camera_class.fails = {"stop": RuntimeError("gone"), "close": OSError("gone")}
+    camera_class.fails = {"close": OSError("gone")}
     with _camera(TestClock()) as camera:
         silence = camera.read(1)
         assert isinstance(silence, Silence)
@@ -226,11 +243,34 @@ def test_a_camera_that_cannot_be_had_is_unavailable_with_libcameras_reason(
     camera_class: type[StandInCamera], step: str
 ) -> None:
     error = RuntimeError("Camera __init__ sequence did not complete.")
-    error.__cause__ = RuntimeError("Failed to acquire camera: Device or resource busy")
+    error.__cause__ = RuntimeError("Failed to initialize camera")
+    error.__cause__.__cause__ = RuntimeError("Failed to acquire camera: Device or resource busy.")
     camera_class.fails = {step: error}
     with pytest.raises(UnavailableError) as caught, _camera(TestClock()):
         pass
     assert str(caught.value).startswith("picamera2:1: Failed to acquire camera: Device or resource busy; ")
+
+
+def test_a_number_beyond_the_cameras_there_are_is_told_as_such(camera_class: type[StandInCamera]) -> None:
+    camera_class.count = 1
+    with pytest.raises(UnavailableError) as caught, _camera(TestClock()):
+        pass
+    assert str(caught.value).startswith("picamera2:1: there is no camera 1; libcamera lists 1; ")
+    assert camera_class.log == []
+
+
+@pytest.mark.parametrize("step", ["pipe", "open", "modes"])
+@pytest.mark.parametrize("close", [None, KeyError(1), RuntimeError("Failed to release camera")])
+def test_an_opening_that_fails_costs_no_file(
+    camera_class: type[StandInCamera], step: str, close: Exception | None
+) -> None:
+    camera_class.fails = {step: RuntimeError("no")} | ({"close": close} if close else {})
+    camera = _camera(TestClock())
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(UnavailableError), camera:
+        pass
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert (step == "modes") == ("close" in camera_class.log)
 
 
 def test_a_format_that_nobody_asked_for_and_we_cannot_read_is_unavailable(camera_class: type[StandInCamera]) -> None:
@@ -257,6 +297,13 @@ def test_padded_rows_of_bytes_are_cut(kind: str, channels: int) -> None:
     flat = packed(kind, (16, 8)).reshape(8, 16 * channels)
     padded = np.hstack([flat, np.full((8, 20), 99, np.uint8)])
     assert np.array_equal(to_rgb(padded, kind, (16, 8)), np.full((8, 16, 3), RED, np.uint8))
+
+
+@pytest.mark.parametrize("stride", [32, 64])
+def test_the_usual_format_of_a_usb_camera_becomes_rgb_without_its_padding(stride: int) -> None:
+    pixels = to_rgb(packed("YUYV", (16, 8), stride), "YUYV", (16, 8))
+    assert pixels.shape == (8, 16, 3)
+    assert np.abs(pixels.astype(int) - RED).max() < 8
 
 
 @pytest.mark.parametrize("kind", ["YUV420", "YVU420", "NV12", "NV21"])

@@ -114,14 +114,24 @@ def command(
     environment: Mapping[str, str] | None = None,
     folders: Mapping[str, Path] | None = None,
     user: str = "root",
+    scratch: Path | None = None,
 ) -> list[str]:
     """Give the command line that runs a program inside a root. Its process id is that of the program.
 
-    folders: by their paths inside, which must exist in the root, the folders or files that are to lie there.
+    folders: by their paths inside, the folders that are to lie there; without a scratch those paths must exist, and
+    may be files. scratch: an empty folder that takes all it writes, so that the root stays as it is.
     """
     settings = [f"{key}={value}" for key, value in {"PATH": _PATH, "LC_ALL": "C.UTF-8", **(environment or {})}.items()]
+    script = []
+    if scratch is not None:
+        names = {name: scratch / name for name in ("upper", "work", "root")}
+        layers = f"lowerdir={place},upperdir={names['upper']},workdir={names['work']}"
+        place = names["root"]
+        script += [shlex.join(["mkdir", *map(str, names.values())])]
+        script += [shlex.join(["mount", "-t", "overlay", "-o", layers, "overlay", str(place)])]
+        script += [f"mkdir -p {shlex.quote(f'{place}{path}')}" for path in folders or {}]
     within = shlex.quote(str(place))
-    script = [f"mount -t proc proc {within}/proc", f"mount --rbind /dev {within}/dev"]
+    script += [f"mount -t proc proc {within}/proc", f"mount --rbind /dev {within}/dev"]
     script += [f"mount --bind {shlex.quote(str(folder))} {within}{path}" for path, folder in (folders or {}).items()]
     script.append(f"exec chroot --userspec={user} {within} {shlex.join(['/usr/bin/env', '-i', *settings, *arguments])}")
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", " && ".join(script)]
