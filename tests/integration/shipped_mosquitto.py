@@ -30,7 +30,7 @@ class TestAuthority:
 
     def __init__(self, folder: Path, *, name: str = "test fleet") -> None:
         self._folder = folder
-        Store.create(folder, name=name, now=datetime.now(UTC), days=3650)
+        Store.create(folder, name=name, now=datetime.now(UTC))
 
     @property
     def ca(self) -> Path:

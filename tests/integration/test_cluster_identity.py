@@ -148,8 +148,8 @@ def test_who_is_not_enrolled_stays_out_and_who_is_withdrawn_as_well(cluster: Clu
 
 def test_a_certificate_without_a_dns_name_is_nobodys(cluster: Cluster, tmp_path: Path) -> None:
     """RabbitMQ binds the client id to a name that is there; with the user from the common name it could be any."""
-    authority = x509.load_pem_x509_certificate(cluster.ca.read_bytes())
-    signer = load_pem_private_key((cluster.ca.parent / "ca.key").read_bytes(), password=None)
+    issuing = (cluster.ca.parent / "issuing.key").read_bytes()
+    authority, signer = x509.load_pem_x509_certificate(issuing), load_pem_private_key(issuing, password=None)
     key, now = new_key(), datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()
@@ -161,7 +161,7 @@ def test_a_certificate_without_a_dns_name_is_nobodys(cluster: Cluster, tmp_path:
         .not_valid_after(now + timedelta(days=1))
         .sign(signer, hashes.SHA256())  # type: ignore[arg-type]
     )
-    (tmp_path / "cert.pem").write_bytes(pem(certificate))
+    (tmp_path / "cert.pem").write_bytes(pem(certificate) + pem(authority))
     (tmp_path / "key.pem").write_bytes(pem_of_key(key))
     for client_id in ("cam1", "cam2"):
         with pytest.raises(Refused):

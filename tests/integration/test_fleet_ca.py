@@ -4,6 +4,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -42,6 +43,8 @@ def verify(folder: Path, certificate: Path, purpose: str, *options: str) -> subp
         purpose,
         "-CAfile",
         str(folder / "ca.pem"),
+        "-untrusted",
+        str(certificate),  # what its owner shows: the issuing authority's follows its own
     ]
     return subprocess.run([*command, *options, str(certificate)], capture_output=True, text=True, check=False)
 
@@ -77,11 +80,39 @@ def test_a_certificate_of_the_authority_signs_nothing_that_openssl_would_take(
     assert verify(folder, forged, "sslclient", "-untrusted", str(folder / "issued/door.pem")).returncode != 0
 
 
+def test_python_s_strict_verification_takes_board_and_broker_by_the_root_alone(folder: Path, ca: Run) -> None:
+    """What Python 3.13 asks for by default: RFC 5280 to the letter."""
+    ca("issue", "door")
+    ca("issue", "broker", "--role", "server", "--host", "localhost")
+    ends = []
+    for side, name in ((ssl.PROTOCOL_TLS_SERVER, "broker"), (ssl.PROTOCOL_TLS_CLIENT, "door")):
+        context = ssl.SSLContext(side)
+        context.load_cert_chain(folder / f"issued/{name}.pem", folder / f"issued/{name}.key")
+        context.load_verify_locations(folder / "ca.pem")
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+        ends.append(context)
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = ends[0].wrap_bio(to_server, to_client, server_side=True)
+    client = ends[1].wrap_bio(to_client, to_server, server_hostname="localhost")
+
+    shaken: set[ssl.SSLObject] = set()
+    for _ in range(4):
+        for end in (client, server):
+            with suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+                shaken.add(end)
+
+    assert shaken == {client, server}
+    assert server.getpeercert()["subject"] == ((("commonName", "door"),),)  # type: ignore[index]
+
+
 def test_keys_are_for_their_owner_alone_and_belong_to_their_certificates(folder: Path, ca: Run) -> None:
     ca("issue", "door")
 
-    keys = [folder / "ca.key", folder / "issued/door.key"]
-    assert [oct(key.stat().st_mode & 0o777) for key in keys] == ["0o600", "0o600"]
+    keys = sorted(folder.rglob("*.key"))
+    assert [key.name for key in keys] == ["door.key", "issuing.key", "root.key"]
+    assert {oct(key.stat().st_mode & 0o777) for key in keys} == {"0o600"}
     assert oct(folder.stat().st_mode & 0o777) == "0o700"
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_cert_chain(folder / "issued/door.pem", folder / "issued/door.key")  # raises unless they match
@@ -174,6 +205,9 @@ def test_a_name_issued_anew_after_a_revocation_is_listed_as_good(ca: Run, capsys
         (["revoke", "{folder}", "nobody"], 65, "nobody bears this name"),
         (["init", "{folder}/ca.pem/below"], 65, "Not a directory"),
         (["frobnicate", "{folder}"], 2, "frobnicate"),
+        (["reissue", "{folder}", "--root", "{folder}/none"], 65, "--root"),
+        (["reissue", "{folder}", "--days", "9999"], 65, "2046"),
+        (["init", "{folder}/other", "--root", "{folder}/root"], 65, "there is a root already"),
     ],
 )
 def test_what_is_wrong_is_one_line_with_its_exit_code(
@@ -190,7 +224,7 @@ def test_what_is_wrong_is_one_line_with_its_exit_code(
 
 
 def test_a_damaged_authority_is_one_line(folder: Path, ca: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "ca.key").write_text("garbage")
+    (folder / "issuing.key").write_text("garbage")
     assert ca("issue", "door") == 65
     assert "bring back the backup" in capsys.readouterr().err
 
@@ -207,6 +241,68 @@ def test_an_issue_cut_short_after_it_was_signed_is_completed_by_renew(folder: Pa
     assert ca("issue", "door") == 65
     assert ca("renew", "door") == 0
     ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(folder / "issued/door.pem", folder / "issued/door.key")
+
+
+def test_the_root_s_key_is_needed_for_nothing_but_to_sign_the_issuing_authority_anew(
+    folder: Path, ca: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawer = tmp_path / "drawer"
+    (folder / "root").rename(drawer)
+    ca("issue", "door")
+    ca("issue", "gate")
+    ca("revoke", "gate")
+    ca("renew", "door")
+    later = NOW + timedelta(days=1700)
+    capsys.readouterr()
+    assert ca("issue", "late", "--role", "server", "--host", "x", now=later) == 65  # it would outlive who signs it
+    assert "reissue" in capsys.readouterr().err
+    assert ca("reissue") == 65
+    assert "--root" in capsys.readouterr().err
+    assert ca("reissue", "--root", str(drawer), now=later) == 0
+    assert ca("issue", "late", "--role", "server", "--host", "x", now=later) == 0
+
+    at = str(int((NOW + timedelta(days=30)).timestamp()))
+    crl = ("-crl_check", "-CRLfile", str(folder / "ca.crl"), "-attime")
+    assert verify(folder, folder / "issued/door.pem", "sslclient", *crl, at).returncode != 0  # the list is of later
+    at = str(int((later + timedelta(days=30)).timestamp()))
+    assert verify(folder, folder / "issued/late.pem", "sslserver", *crl, at).returncode == 0
+    capsys.readouterr()
+    ca("list")
+    assert states(capsys.readouterr().out) == {"door": "valid", "gate": "revoked", "late": "valid"}
+
+
+def test_a_new_key_of_the_issuing_authority_takes_back_all_that_the_old_one_signed(
+    folder: Path, ca: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ca("issue", "door")
+    old = (folder / "issued/door.pem").read_bytes()
+    assert ca("reissue", "--new-key", now=NOW + timedelta(days=1)) == 0
+    assert ca("issue", "door", now=NOW + timedelta(days=1)) == 0
+
+    crl = ("-crl_check", "-CRLfile", str(folder / "ca.crl"), "-attime", str(int(NOW.timestamp()) + 2 * 86_400))
+    assert verify(folder, folder / "issued/door.pem", "sslclient", *crl).returncode == 0
+    (folder / "issued/door.pem").write_bytes(old)
+    assert "unable to get certificate CRL" in verify(folder, folder / "issued/door.pem", "sslclient", *crl).stderr
+    capsys.readouterr()
+    ca("list")
+    assert states(capsys.readouterr().out) == {"door": "valid"}  # the new one
+
+
+def test_another_fleet_s_root_signs_nothing_here(folder: Path, ca: Run, tmp_path: Path) -> None:
+    assert main(["init", str(tmp_path / "other")], now=NOW) == 0
+    before = (folder / "issuing.pem").read_bytes()
+    assert ca("reissue", "--root", str(tmp_path / "other/root")) == 65
+    assert (folder / "issuing.pem").read_bytes() == before
+
+
+@pytest.mark.parametrize(("words", "days"), [([], 90), (["--role", "server", "--host", "x"], 365)])
+def test_a_board_s_certificate_is_good_for_90_days_and_a_server_s_for_365(
+    ca: Run, capsys: pytest.CaptureFixture[str], words: list[str], days: int
+) -> None:
+    capsys.readouterr()
+    for command in ("issue", "renew"):
+        assert ca(command, "it", *(words if command == "issue" else ())) == 0
+        assert capsys.readouterr().out.endswith(f"good until {NOW + timedelta(days=days):%Y-%m-%d}\n")
 
 
 def test_two_at_once_never_sign_one_name_twice(folder: Path) -> None:

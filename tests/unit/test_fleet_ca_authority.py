@@ -14,6 +14,7 @@ from tools.fleet.ca.authority import (
     ROLES,
     Authority,
     Role,
+    appoint,
     check_name,
     check_role,
     describe,
@@ -29,7 +30,7 @@ NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def authority() -> Authority:
-    return found("test fleet", now=NOW, days=3650)
+    return appoint(found("test fleet", now=NOW, days=7300), "test fleet issuing 1", now=NOW, days=3650)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,9 @@ def test_a_client_cannot_serve_and_a_server_cannot_be_a_client(authority: Author
     assert list(usage) == [expected]
 
 
-def test_the_authority_may_sign_no_further_authority(authority: Authority) -> None:
+def test_the_root_may_sign_an_authority_that_may_sign_no_further_one(authority: Authority) -> None:
+    root = found("test fleet", now=NOW, days=1).certificate
+    assert root.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length == 1
     constraints = authority.certificate.extensions.get_extension_for_class(x509.BasicConstraints)
 
     assert constraints.critical

@@ -183,15 +183,16 @@ def write_papers(folder: Path, agents: int) -> Path:
     """Found an authority and give a certificate to the broker and to each agent; all in one folder, which it gives."""
     folder.mkdir(parents=True)
     now = datetime.now(UTC)
-    authority = ca.found("herd", now=now, days=2)
-    (folder / "ca.pem").write_bytes(ca.pem(authority.certificate))
+    root = ca.found("herd", now=now, days=2)
+    authority = ca.appoint(root, "herd issuing", now=now, days=2)
+    (folder / "ca.pem").write_bytes(ca.pem(root.certificate))
     (folder / "ca.crl").write_bytes(ca.pem(ca.revocation_list(authority, (), now=now)))
     for name in ("broker", *(name_of(number) for number in range(agents))):
         key = ca.new_key()
         role: Role = "server" if name == "broker" else "device"
         hosts = ("localhost",) if name == "broker" else ()
         made = ca.sign(authority, key.public_key(), name=name, role=role, hosts=hosts, now=now, days=1)
-        (folder / f"{name}.pem").write_bytes(ca.pem(made))
+        (folder / f"{name}.pem").write_bytes(ca.pem(made) + ca.pem(authority.certificate))
         (folder / f"{name}.key").write_bytes(ca.pem_of_key(key))
     return folder
 

@@ -1,4 +1,7 @@
-"""Certificates as values: an authority, what it signs, and the list of what it has taken back. No files, no clock.
+"""Certificates as values: two authorities, what is signed, and the list of what is taken back. No files, no clock.
+
+The root is what everybody trusts, and it signs one thing: the issuing authority, which signs all the rest. So the key
+of the root can lie in a drawer, and what is online can be replaced without a visit to every board.
 
 A certificate's common name is all a broker asks for: it becomes user name and client id, and the access list goes by
 it (RabbitMQ binds a client id to nothing but an alternative name, so the name stands there as well). So a name is borne
@@ -11,12 +14,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Literal, get_args
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from agent.errors import InputError, nearest
@@ -24,6 +28,8 @@ from agent.errors import InputError, nearest
 Role = Literal["device", "collector", "operator", "homeassistant", "server"]
 ROLES: tuple[Role, ...] = get_args(Role)
 PROGRAMS: tuple[Role, ...] = ("collector", "operator", "homeassistant")
+DEVICE_DAYS, OTHER_DAYS = 90, 365
+"""How long a certificate is good: boards get a new one by themselves, the others by hand."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what device.id takes; X.509 allows a common name 64 characters
 _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(\.(?!-)[A-Za-z0-9-]{1,63})*")
@@ -40,12 +46,17 @@ class Authority:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What a certificate says. hosts: a server's names and addresses, as text."""
+    """What a certificate says. hosts: a server's names and addresses, as text. key: its fingerprint.
+
+    issuer: the identifier of the key that signed it.
+    """
 
     name: str
     role: Role
     hosts: tuple[str, ...]
     serial: int
+    key: str
+    issuer: bytes
     begins: datetime
     ends: datetime
 
@@ -56,17 +67,37 @@ def new_key() -> ec.EllipticCurvePrivateKey:
 
 
 def found(name: str, *, now: datetime, days: int) -> Authority:
-    """Make an authority that may sign boards, programs and brokers, but no further authority (path length 0)."""
+    """Make a root: it may sign issuing authorities, and these no further ones (path length 1)."""
     key = new_key()
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    subject = _named(name)
     builder = (
         _begun(key.public_key(), now=now, ends=now + timedelta(days=days))
         .subject_name(subject)
         .issuer_name(subject)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=1), critical=True)
         .add_extension(_usage(key_cert_sign=True, crl_sign=True), critical=True)
     )
     return Authority(certificate=builder.sign(key, hashes.SHA256()), key=key)
+
+
+def appoint(
+    root: Authority, name: str, *, now: datetime, days: int, key: ec.EllipticCurvePrivateKey | None = None
+) -> Authority:
+    """Let a root sign an issuing authority, which may sign boards, programs and brokers and no authority.
+
+    key: that of an earlier one, whose signatures then stay good. Raises InputError for a life longer than the root's.
+    """
+    key = key or new_key()
+    ends = _end_within(root, now, days, where=name)
+    builder = (
+        _begun(key.public_key(), now=now, ends=ends)
+        .subject_name(_named(name))
+        .issuer_name(root.certificate.subject)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(key_cert_sign=True, crl_sign=True), critical=True)
+        .add_extension(_signed_by(root), critical=False)
+    )
+    return Authority(certificate=builder.sign(root.key, hashes.SHA256()), key=key)
 
 
 def sign(
@@ -87,27 +118,47 @@ def sign(
     """
     check_name(name, role)
     names = _alternative_names(name, hosts, role)
-    ends = now + timedelta(days=days)
-    if ends > authority.certificate.not_valid_after_utc:
-        until = authority.certificate.not_valid_after_utc
-        raise InputError(
-            f"{days} days are longer than the authority itself is good for ({until:%Y-%m-%d})",
-            where=name,
-            remedy="give fewer --days, or found a new authority",
-        )
+    ends = _end_within(authority, now, days, where=name)
     purpose = ExtendedKeyUsageOID.SERVER_AUTH if role == "server" else ExtendedKeyUsageOID.CLIENT_AUTH
-    signer = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     builder = (
         _begun(public_key, now=now, ends=ends)
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .subject_name(_named(name))
         .issuer_name(authority.certificate.subject)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(signer), critical=False)
+        .add_extension(_signed_by(authority), critical=False)
     )
     builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     return builder.sign(authority.key, hashes.SHA256())
+
+
+def fingerprint(key: ec.EllipticCurvePublicKey) -> str:
+    """Give the SHA-256 of a public key (its SubjectPublicKeyInfo) in hexadecimal digits."""
+    return sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+
+
+def key_of(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
+    """Give the key that a certificate of ours is for."""
+    key = certificate.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    return key
+
+
+def key_id(certificate: x509.Certificate) -> bytes:
+    """Give the identifier of a certificate's key (RFC 5280, 4.2.1.2), which is in all that it signs."""
+    return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+
+
+def common_name(certificate: x509.Certificate) -> str:
+    """Give the name that a certificate of ours bears."""
+    (attribute,) = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(attribute.value)
+
+
+def days_of(role: Role) -> int:
+    """Give for how many days a certificate is good if nobody says otherwise."""
+    return DEVICE_DAYS if role == "device" else OTHER_DAYS
 
 
 def revocation_list(
@@ -131,8 +182,7 @@ def revocation_list(
 
 def describe(certificate: x509.Certificate) -> Entry:
     """Read back what `sign` has written."""
-    (attribute,) = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    name = str(attribute.value)
+    name = common_name(certificate)
     usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     serves = ExtendedKeyUsageOID.SERVER_AUTH in usage
     hosts: tuple[str, ...] = ()
@@ -144,6 +194,8 @@ def describe(certificate: x509.Certificate) -> Entry:
         role="server" if serves else program_of(name) or "device",
         hosts=hosts,
         serial=certificate.serial_number,
+        key=fingerprint(key_of(certificate)),
+        issuer=_issuer_id(certificate),
         begins=certificate.not_valid_before_utc,
         ends=certificate.not_valid_after_utc,
     )
@@ -209,6 +261,32 @@ def _host(host: str) -> x509.GeneralName:
         if _HOST.fullmatch(host) and len(host) <= 253:
             return x509.DNSName(host)
     raise InputError("neither a host name nor an address", where=repr(host), remedy="give it without scheme and port")
+
+
+def _named(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _end_within(authority: Authority, now: datetime, days: int, *, where: str) -> datetime:
+    ends, last = now.replace(microsecond=0) + timedelta(days=days), authority.certificate.not_valid_after_utc
+    if ends > last:
+        raise InputError(
+            f"{days} days are longer than the authority itself is good for ({last:%Y-%m-%d})",
+            where=where,
+            remedy="give fewer --days, or give the authority a longer life (reissue)",
+        )
+    return ends
+
+
+def _signed_by(authority: Authority) -> x509.AuthorityKeyIdentifier:
+    identifier = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
+
+
+def _issuer_id(certificate: x509.Certificate) -> bytes:
+    found = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    assert found is not None
+    return found
 
 
 def _begun(key: ec.EllipticCurvePublicKey, *, now: datetime, ends: datetime) -> x509.CertificateBuilder:
