@@ -13,7 +13,6 @@ process at a time, by a lock on ca.pem.
 """
 
 import fcntl
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,9 +24,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from agent.errors import InputError, MaskwatchError, NotPermittedError, StorageError, nearest
+from agent.errors import InputError, nearest
 from tools.fleet.ca import authority as core
 from tools.fleet.ca.authority import DEVICE_DAYS, Authority, Entry, Role
+from tools.fleet.ca.files import replace, told
 
 State = Literal["valid", "expired", "revoked"]
 ROOT_DAYS, ISSUING_DAYS = 7300, 1825
@@ -64,7 +64,7 @@ class Store:
         Raises InputError where there is one already.
         """
         place = root or folder / "root"
-        with _told(folder):
+        with told(folder):
             if (folder / "ca.pem").exists():
                 raise InputError(
                     "there is an authority already", where=str(folder), remedy="name an empty or a new folder"
@@ -77,15 +77,15 @@ class Store:
             issuing = core.appoint(found, f"{name} issuing 1", now=now, days=min(days, issuing_days))
             store = cls(folder, issuing)
             store._install(issuing, (), now=now)
-            _write(place / "root.key", _pem_of(found), mode=0o600)
-            _write(folder / "ca.pem", core.pem(found.certificate))  # the last: with it the folder is one
+            replace(place / "root.key", _pem_of(found), mode=0o600)
+            replace(folder / "ca.pem", core.pem(found.certificate))  # the last: with it the folder is one
         return store
 
     @classmethod
     @contextmanager
     def opened(cls, folder: Path) -> Iterator[Self]:
         """Read the authority and keep others out meanwhile. Raises InputError, NotPermittedError or StorageError."""
-        with _told(folder):
+        with told(folder):
             if not (folder / "ca.pem").exists():
                 raise InputError("no authority here", where=str(folder), remedy="found one with init, or correct DIR")
             with (folder / "ca.pem").open("rb") as lock:
@@ -103,7 +103,7 @@ class Store:
         remedy = "name the place of root.key with --root"
         if not (root / "root.key").exists():
             raise InputError("no root here", where=str(root), remedy=remedy)
-        with _told(root):
+        with told(root):
             parent = _read_authority(root / "root.key", remedy=remedy)
         if core.pem(parent.certificate) != self.ca_path.read_bytes():
             raise InputError("not the root of this authority", where=str(root), remedy=remedy)
@@ -131,7 +131,7 @@ class Store:
         key = core.new_key()
         days = days or core.days_of(role)
         certificate = core.sign(self._issuing, key.public_key(), name=name, role=role, hosts=hosts, now=now, days=days)
-        _write(self.key_of(name), core.pem_of_key(key), mode=0o600)
+        replace(self.key_of(name), core.pem_of_key(key), mode=0o600)
         return self._put_out(self._keep(certificate))
 
     def certify(
@@ -223,17 +223,17 @@ class Store:
 
     def _install(self, issuing: Authority, taken_back: Sequence[tuple[int, datetime]], *, now: datetime) -> None:
         self._issuing = issuing
-        _write(self.folder / "issuing.key", _pem_of(issuing), mode=0o600)
-        _write(self.folder / "issuing.pem", core.pem(issuing.certificate))
+        replace(self.folder / "issuing.key", _pem_of(issuing), mode=0o600)
+        replace(self.folder / "issuing.pem", core.pem(issuing.certificate))
         self._write_list(taken_back, now=now)
 
     def _keep(self, certificate: x509.Certificate) -> Entry:
         entry = core.describe(certificate)
-        _write(self._memory_of(entry.serial), core.pem(certificate))
+        replace(self._memory_of(entry.serial), core.pem(certificate))
         return entry
 
     def _put_out(self, entry: Entry) -> Entry:
-        _write(self.certificate_of(entry.name), self.chain(entry.serial).encode())
+        replace(self.certificate_of(entry.name), self.chain(entry.serial).encode())
         return entry
 
     def _remembered(self, serial: int) -> x509.Certificate:
@@ -257,7 +257,7 @@ class Store:
         return [(entry.serial_number, entry.revocation_date_utc) for entry in crl]
 
     def _write_list(self, taken_back: Sequence[tuple[int, datetime]], *, now: datetime) -> None:
-        _write(self.crl_path, core.pem(core.revocation_list(self._issuing, taken_back, now=now)))
+        replace(self.crl_path, core.pem(core.revocation_list(self._issuing, taken_back, now=now)))
 
     def _nearest(self, name: str) -> str:
         return nearest(name, {entry.name for entry in self._good()})
@@ -282,31 +282,3 @@ def _state(entry: Entry, good: set[int], now: datetime) -> State:
     if entry.serial not in good:
         return "revoked"
     return "valid" if now <= entry.ends else "expired"
-
-
-def _write(path: Path, content: bytes, *, mode: int = 0o644) -> None:
-    """Put a whole new file in place of an old one, on the disk before anybody sees it."""
-    fresh = path.with_name(path.name + ".new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(path)
-
-
-@contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    """Turn what the file system says into the family of errors."""
-    try:
-        yield
-    except MaskwatchError:
-        raise
-    except PermissionError as error:
-        where = str(error.filename or folder)
-        raise NotPermittedError("no permission", where=where, remedy="run as the folder's owner") from error
-    except (FileExistsError, NotADirectoryError, FileNotFoundError, IsADirectoryError) as error:
-        where = str(error.filename or folder)
-        raise InputError(error.strerror or "not there", where=where, remedy="name the authority's folder") from error
-    except OSError as error:
-        raise StorageError(error.strerror or "I/O error", where=str(folder), remedy="see to the disk") from error

@@ -1,0 +1,1 @@
+"""From blank cards to boards that the broker knows: bundles, one-time claims, and the server that honours them."""
