@@ -2,7 +2,8 @@
 
   start    parts made, outbox opened (delivery thread); persons left open by an unclean stop are ended, agent.start is
            told, the capture and vision threads begin: READY
-  run      the supervisor sleeps on its inbox; once a second it feeds the watchdog, if every stage moves
+  run      the supervisor sleeps on its inbox; once a second it feeds the watchdog, if every stage moves; else it says
+           which does not, and asks the service manager for the end that brings every thread's stack into the journal
   stop     no more frames; open persons end (vision thread); agent.stop; stored and published for at most 5 s; goodbye
 
 Foreseen failures at the start are MaskwatchErrors, one line and an exit code. A camera or a broker that is away never
@@ -10,6 +11,7 @@ ends the agent. A thread that dies of anything else ends the process with 1, wit
 starts it again, and that start ends the persons left open.
 """
 
+import faulthandler
 import logging
 import threading
 from collections.abc import Callable
@@ -36,6 +38,7 @@ from agent.service.threads import (
     deliver,
     watch,
 )
+from agent.service.watchdog import Intervals
 from agent.service.wiring import Parts, World, make_parts
 
 _log = logging.getLogger(__name__)
@@ -56,7 +59,10 @@ class Daemon:
         self._inbox = Inbox()
         self._notifier = Notifier(world.environ)
         self._notice = NoticeBoard(world.environ)
+        self._watchdog_s = watchdog_interval_s(world.environ)
+        self._intervals = Intervals.of(self._watchdog_s)
         self._hung = Complaint(_log, "watchdog.hung", world.clock)
+        self._is_hung = False
         self._capture_stops = threading.Event()
         self._threads: list[threading.Thread] = []
         self._threads_lock = threading.Lock()  # the delivery thread spawns connections
@@ -80,7 +86,8 @@ class Daemon:
         Raises MaskwatchError for what is foreseen to fail at the start: a model, a medium, a file, the outbox.
         """
         with ExitStack() as stack:
-            parts = make_parts(self._loaded, self._world, self._inbox, self._connect, stack)
+            bound_s = self._intervals.bound_s
+            parts = make_parts(self._loaded, self._world, self._inbox, self._connect, stack, bound_s=bound_s)
             deliverer, opened = self._open_outbox(parts)
             watcher = self._begin(parts, opened)
             return self._end(parts, self._supervise(parts, opened), opened, watcher, deliverer)
@@ -110,6 +117,7 @@ class Daemon:
         """Tell of the start, then let frames come. Returns the vision thread."""
         clock = self._world.clock
         now_ns = clock.now_ns()
+        parts.progress.begin(now_ns)  # an outbox may take its time to open, and nobody hangs meanwhile
         parts.hand_over.put([*restart_ends(opened.open_persons, now_ns), self._started(parts, opened, now_ns)])
         live = parts.camera.live
         watching = Watch(
@@ -164,10 +172,8 @@ class Daemon:
 
     def _supervise(self, parts: Parts, opened: Opened) -> StopAsked | Over | Died:
         """Answer commands and feed the watchdog until something ends the run."""
-        interval_s = watchdog_interval_s(self._world.environ)
-        tick_s = min(_TICK_S, interval_s / 3) if interval_s else _TICK_S
         while True:
-            news = self._inbox.take(tick_s)
+            news = self._inbox.take(self._intervals.look_s)
             match news:
                 case StopAsked() | Over() | Died():
                     return news
@@ -178,12 +184,7 @@ class Daemon:
 
     def _tick(self, parts: Parts, opened: Opened) -> None:
         """Feed the watchdog if every stage moves; tell what has changed."""
-        hung = parts.progress.hung(self._world.clock.now_ns())
-        if hung:
-            self._hung.failing(", ".join(hung))
-        else:
-            self._hung.over()
-            self._notifier.watchdog()
+        hung = parts.progress.look(self._world.clock.now_ns())
         said = parts.reporter.camera_state()
         if said != self._said:
             self._said = said
@@ -192,9 +193,24 @@ class Daemon:
         if line != self._line:
             self._line = line
             self._notifier.status(line)
+        self._judge_progress(hung)
         if self._notice.is_there:
             diagnosis = parts.commands.answer(Command(command="diag")).result
             self._notice.post(diagnosis, self._world.clock.now_ns())
+
+    def _judge_progress(self, hung: list[str]) -> None:
+        """Feed the watchdog, or ask it to bite at once: waiting for it would double the time that nobody is counted."""
+        if not hung:
+            self._hung.over()
+            self._is_hung = False
+            self._notifier.watchdog()
+            return
+        self._hung.failing(", ".join(hung))
+        if self._watchdog_s is not None:
+            self._notifier.trigger()  # SIGABRT, and with it the stacks (process.py)
+        elif not self._is_hung:
+            faulthandler.dump_traceback(all_threads=True)
+        self._is_hung = True
 
     def _end(
         self,

@@ -31,6 +31,10 @@ class Notifier:
     def watchdog(self) -> None:
         self._send("WATCHDOG=1")
 
+    def trigger(self) -> None:
+        """Ask for what the manager does when it has not heard from us in time, now (systemd 243 and later)."""
+        self._send("WATCHDOG=trigger")
+
     def stopping(self, status: str) -> None:
         self._send(f"STOPPING=1\nSTATUS={_one_line(status)}")
 

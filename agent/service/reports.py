@@ -92,7 +92,6 @@ class Reporter:
     def diagnosis(self) -> dict[str, Any]:
         """Give what telemetry leaves out: the troubles in words and the progress of each stage; numbers and texts."""
         figures, now_ns = self._figures(), self._clock.now_ns()
-        stages = (self._progress.camera, self._progress.vision, self._progress.delivery)
         return {
             "source": self._settings.camera.source.split("://")[0],  # an address may hold a password
             "camera_why": self.camera_state()[1][:_TEXT_CHARS],
@@ -100,7 +99,7 @@ class Reporter:
             "storage": figures.storage[:_TEXT_CHARS],
             "connected": figures.connected_since_ns is not None,
             "hung": ", ".join(self._progress.hung(now_ns)),
-            **{f"{stage.name}_quiet_s": round(stage.quiet_s(now_ns), 1) for stage in stages},
+            **{f"{stage.name}_quiet_s": round(stage.quiet_s(now_ns), 1) for stage in self._progress.stages},
         }
 
     def line(self) -> str:

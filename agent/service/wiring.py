@@ -22,7 +22,7 @@ from agent.service.commands import Commands
 from agent.service.inbox import Inbox, Opened
 from agent.service.reports import CameraReport, Reporter
 from agent.service.slot import FrameSlot
-from agent.service.watchdog import Progress, make_progress
+from agent.service.watchdog import Progress
 from agent.vision.nets import load_classifier, load_detector
 
 Spawn = Callable[[Callable[[], None]], None]
@@ -65,10 +65,11 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     detector_sha256: str
 
 
-def make_parts(loaded: Loaded, world: World, inbox: Inbox, spawn: Spawn, stack: ExitStack) -> Parts:
+def make_parts(loaded: Loaded, world: World, inbox: Inbox, spawn: Spawn, stack: ExitStack, *, bound_s: float) -> Parts:
     """Load and prove the models, open a medium, read the broker's files, join everything.
 
-    spawn: runs a task in a thread of its own. stack: what has to be closed at the end goes there.
+    spawn: runs a task in a thread of its own. stack: what has to be closed at the end goes there. bound_s: a stage that
+    has not moved for longer hangs.
     Raises MaskwatchError for what is foreseen to fail.
     """
     settings, clock = loaded.settings, world.clock
@@ -87,7 +88,7 @@ def make_parts(loaded: Loaded, world: World, inbox: Inbox, spawn: Spawn, stack: 
         live=camera.live,
         now_ns=clock.now_ns,
     )
-    box, progress, camera_report = DeliveryBox(), make_progress(clock), CameraReport(clock)
+    box, progress, camera_report = DeliveryBox(), Progress(clock, bound_s), CameraReport(clock)
     reporter = Reporter(
         settings=settings,
         pipeline=pipeline,

@@ -31,6 +31,18 @@ process.SystemClock = SpedUpClock
 """
 
 
+def switched(switches: Path) -> dict[str, str]:
+    """Give the environment for an agent that hangs when a switch is there (tests/board/shims/hang), and its camera."""
+    return {
+        "PYTHONPATH": f"{ROOT}/tests/board/shims/hang:{ROOT}",
+        "MASKWATCH_SWITCHES": str(switches),
+        "MASKWATCH_SHIM_CAMERA": "1",
+    }
+
+
+SHIM_CAMERA = "camera.source=v4l2:/dev/shim"
+
+
 class AgentProcess:
     """The agent, its home a folder in which nothing else is. It is killed at exit if it still runs."""
 

@@ -63,13 +63,13 @@ def test_sigterm_ends_the_open_persons_publishes_and_says_goodbye(broker: Mosqui
 
 def test_neither_a_missing_broker_nor_a_missing_camera_ends_it(tmp_path: Path) -> None:
     settings = ["camera.source=v4l2:/dev/video99", "camera.blind_after_s=5"]
-    environ = {"WATCHDOG_USEC": "300000"}
+    environ = {"WATCHDOG_USEC": "30000000"}
     url = f"mqtt://127.0.0.1:{free_port()}"
-    with AgentProcess(tmp_path / "home", url=url, first=sped_up(20), settings=settings, environ=environ) as agent:
+    with AgentProcess(tmp_path / "home", url=url, first=sped_up(8), settings=settings, environ=environ) as agent:
         agent.wait_for("READY=1")
         line = agent.wait_for("STATUS=camera lost: ")
         assert "broker away: " in line
-        for _ in range(40):  # four seconds at twenty times the speed: longer than every bound; a disk may take three
+        for _ in range(5):  # a second each, at eight times the speed: twice what a stage may take
             agent.wait_for("WATCHDOG=1")
         assert agent.terminate() == 0
         log = agent.log.read_text()
@@ -92,28 +92,6 @@ def test_what_was_stored_without_a_broker_arrives_after_the_next_start(broker: M
     assert found[1].reason == "no_frames"
     second = [data for data in found if isinstance(data, AgentStart)][1]
     assert second.previous_stop == "clean"
-
-
-_HANG = """
-import threading, agent.pipeline
-honest = agent.pipeline.Pipeline.step
-agent.pipeline.Pipeline.step = lambda self, frame: threading.Event().wait() if frame.index > 5 else honest(self, frame)
-"""
-
-
-def test_a_vision_thread_that_hangs_gets_no_watchdog_and_its_stack_is_shown(tmp_path: Path) -> None:
-    environ = {"WATCHDOG_USEC": "300000"}
-    url = f"mqtt://127.0.0.1:{free_port()}"
-    with AgentProcess(tmp_path / "home", url=url, first=sped_up(30) + _HANG, environ=environ) as agent:
-        agent.wait_for("WATCHDOG=1")
-        agent.wait_for("STATUS=hung: vision")
-        with pytest.raises(AssertionError, match="no WATCHDOG=1"):
-            agent.wait_for("WATCHDOG=1", 1.0)
-        agent.process.send_signal(signal.SIGABRT)  # what the service manager does then
-        assert agent.process.wait(30) == -signal.SIGABRT
-        log = agent.log.read_text()
-    assert "watchdog.hung why='vision (" in log
-    assert "in watch" in log
 
 
 _FAULT = """

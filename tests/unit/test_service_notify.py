@@ -24,11 +24,13 @@ def test_each_word_is_one_datagram_in_the_managers_form(manager: socket.socket) 
     notifier.ready("watching\nscene")
     notifier.status("blind")
     notifier.watchdog()
+    notifier.trigger()
     notifier.stopping("SIGTERM")
-    assert [manager.recv(500) for _ in range(4)] == [
+    assert [manager.recv(500) for _ in range(5)] == [
         b"READY=1\nSTATUS=watching scene",
         b"STATUS=blind",
         b"WATCHDOG=1",
+        b"WATCHDOG=trigger",
         b"STOPPING=1\nSTATUS=SIGTERM",
     ]
 

@@ -10,7 +10,7 @@ from agent.delivery.delivery import Figures
 from agent.events.state import StageTimes, Telemetry
 from agent.pipeline import Stats
 from agent.service.reports import CameraReport, Reporter
-from agent.service.watchdog import make_progress
+from agent.service.watchdog import Progress
 from agent.settings import CameraSettings, OutboxSettings, Settings
 from tests.unit.service_clock import TestClock
 
@@ -24,7 +24,7 @@ class Board:
         self.figures = Figures()
         self.stats = Stats(frames=0, detections=0, faces=0, persons=0, glimpses=0, still_faces=0, blind=None)
         self.stages: dict[str, StageTimes] = {}
-        self.progress = make_progress(self.clock, camera_s=10, vision_s=10, delivery_s=10)
+        self.progress = Progress(self.clock, 10)
         board = self
 
         class FakePipeline:
