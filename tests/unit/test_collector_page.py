@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tools.fleet.collector import sqlite
+from tools.fleet.collector import tables
 from tools.fleet.collector.__main__ import make_parser
 from tools.fleet.collector.metrics import Metrics
 
@@ -28,8 +28,8 @@ def test_the_page_names_every_number_and_no_other() -> None:
 
 def test_the_page_tells_of_every_table_and_of_every_column_of_events() -> None:
     section = PAGE.partition("## What is in the database")[2].partition("Times are")[0]
-    tables = set(re.findall(r"CREATE TABLE (\w+)", sqlite._TABLES))
-    columns = re.findall(r"^    (\w+) ", sqlite._TABLES.partition(");")[0], re.MULTILINE)
+    tables = set(re.findall(r"CREATE TABLE (\w+)", tables.SQLITE))
+    columns = re.findall(r"^    (\w+) ", tables.SQLITE.partition(");")[0], re.MULTILINE)
 
     assert tables <= set(re.findall(r"`(\w+)`", section))
     assert {column for column in columns if column.islower()} <= set(re.findall(r"`(\w+)`", section))

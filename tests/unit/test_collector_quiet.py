@@ -13,7 +13,7 @@ from tools.fleet.collector.metrics import Metrics
 class Feed:
     """A broker that delivers a message at each of some instants; to wait for one turns the clock."""
 
-    is_up, shares = True, False
+    is_up, shares, client_id = True, False, "collector"
 
     def __init__(self, clock: TurnedClock) -> None:
         self._clock = clock
@@ -52,6 +52,9 @@ class Roll:
 class _Store:
     def commit(self, _messages: Any, *, now_ms: int) -> Any:
         return _Committed()
+
+    def attest(self, _instance: str, *, connected: bool, now_ms: int) -> None:
+        pass
 
 
 class _Committed:

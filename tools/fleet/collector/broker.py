@@ -91,6 +91,10 @@ class Broker:
         return self._nodes[0]
 
     @property
+    def client_id(self) -> str:
+        return self._client_id
+
+    @property
     def _speaker(self) -> Speaker:
         return Speaker(self._settings, client_id=self._client_id)
 

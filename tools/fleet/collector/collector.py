@@ -20,8 +20,8 @@ from agent.delivery.complaint import Complaint
 from agent.errors import MaskwatchError
 from agent.events.state import Ack
 from tools.fleet.collector.broker import Broker, Receipt, Received, Unreached
-from tools.fleet.collector.fleet import EVENTS, SHARED, STATUS, Fleet
-from tools.fleet.collector.messages import Birth, Event, Message, Rejected, read
+from tools.fleet.collector.fleet import EVENTS, LOOKS, SHARED, Fleet
+from tools.fleet.collector.messages import Birth, Event, Message, Rejected, read, sight
 from tools.fleet.collector.metrics import Metrics
 from tools.fleet.collector.store import Committed, Mark, Store, StreamKey
 
@@ -34,6 +34,8 @@ _ACKS_EVERY_NS = 100 * NS_PER_MS  # a device's mark is said ten times a second a
 _QUIET_NS = 100 * NS_PER_MS  # without a word: the broker has nothing for us
 DOUBT_S = 30.0  # for what a device counts as done, and is not here, to come after all
 _FIGURES_EVERY_NS = 15 * NS_PER_S
+_ATTEST_EVERY_NS = 5 * NS_PER_S
+_TELEMETRY_EVERY_NS = 2 * NS_PER_S  # together, or each board's word would be a commit of its own
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +83,10 @@ class Collector:
         self._doubt_ns = int(doubt_s * NS_PER_S)
         self._doubtful: dict[StreamKey, tuple[int, Birth]] = {}  # births that claim more than is here; from when on
         self._figures_ns = 0
+        self._attest_ns = 0
+        self._attested = False  # what was attested last
+        self._telemetry: dict[str, Received] = {}  # of each topic the newest: no more than boards, however long
+        self._telemetry_ns = 0
         self._divides = False  # whether we leave devices to other instances
         self.was_ready = False
         """Whether it has been let in by the broker at least once."""
@@ -99,6 +105,10 @@ class Collector:
             self._believe()
         if self._marks and self.broker.is_up and self._clock.now_ns() >= self._said_ns + _ACKS_EVERY_NS:
             self._say()
+        if self._telemetry and self._clock.now_ns() >= max(self._telemetry_ns, self._commit_ns):
+            self._watch()
+        if self._clock.now_ns() >= self._attest_ns or self.broker.is_up != self._attested:
+            self._attest(self.broker.is_up)
         if self.metrics.is_served and self._clock.now_ns() >= self._figures_ns:
             self._look()
 
@@ -113,6 +123,7 @@ class Collector:
         while self._inbox and self._work():
             pass
         self._say()
+        self._attest(False)
         if self.fleet is not None:
             self.fleet.let_go()
         self.broker.close()
@@ -152,9 +163,19 @@ class Collector:
         """Take what comes within a time; tell whether something came."""
         received = self.broker.wait(timeout_s)
         if received:
-            self._inbox.extend(received)
+            self._take(received)
             self._heard_ns = self._clock.now_ns()
         return bool(received)
+
+    def _take(self, received: Sequence[Received]) -> None:
+        """Take messages in. Telemetry is kept apart, only the newest: it comes unasked while the database is away."""
+        for one in received:
+            if one.topic.endswith("/telemetry"):
+                self._telemetry[one.topic] = one
+                if one.receipt is not None:
+                    self.broker.acknowledge([one.receipt])
+            else:
+                self._inbox.append(one)
 
     def _timeout_s(self, now_ns: int, due_ns: int) -> float:
         """Give the seconds until `due_ns`, or until something else is due."""
@@ -183,10 +204,10 @@ class Collector:
         mine, other = (SHARED, EVENTS) if self.fleet is not None and self.broker.shares else (EVENTS, SHARED)
         if self.broker.had_session and self.broker.shares:
             self.broker.unsubscribe([other])  # of a time with another kind of store
-        self.broker.subscribe([mine, STATUS])
+        self.broker.subscribe([mine, *LOOKS])
 
     def _lost(self, error: Unreached) -> None:
-        self._inbox.extend(self.broker.drop())
+        self._take(self.broker.drop())
         self.metrics.connected.set(0)
         self._unreached.failing(error.why.sentence)
         self._connect_ns = self._clock.now_ns() + self._reconnects.next_ns()
@@ -205,12 +226,16 @@ class Collector:
     def _settle(
         self, received: Sequence[Received], broker: Broker, wanted: Callable[[Received], bool] = lambda _: True
     ) -> None:
-        """Settle messages of a connection; what is not wanted is only answered. Raises MaskwatchError."""
+        """Settle messages of a connection; what is not wanted is only answered. Raises MaskwatchError.
+
+        How a device is, is everybody's part: whoever hears of it last must have the last word.
+        """
         messages = [found for one in received if wanted(one) and (found := read(one.topic, one.payload)) is not None]
         receipts = [one.receipt for one in received if one.receipt is not None]
         # What a device counts as done may still be on its way here: it is believed later.
         births = [message for message in messages if isinstance(message, Birth)]
         first = [replace(one, acknowledged=0) if isinstance(one, Birth) else one for one in messages]
+        first += [seen for one in received if (seen := sight(one.topic, one.payload)) is not None]
         self._commit(Batch(messages=first, receipts=receipts, broker=broker))
         for birth in births:
             key = (birth.device, birth.stream or "")
@@ -227,6 +252,16 @@ class Collector:
         ):
             for key in due:
                 del self._doubtful[key]
+
+    def _watch(self) -> None:
+        """Store how devices are; what is not to be had now is told anew in a minute."""
+        told = [one for one in self._telemetry.values() if self._is_our_part(one)]
+        seen = [found for one in told if (found := sight(one.topic, one.payload)) is not None]
+        if not seen or self._tries(
+            lambda: self._commit(Batch(messages=seen, receipts=(), broker=self.broker)),
+        ):
+            self._telemetry.clear()
+            self._telemetry_ns = self._clock.now_ns() + _TELEMETRY_EVERY_NS
 
     def _commit(self, batch: Batch) -> None:
         start_ns = self._clock.now_ns()
@@ -248,12 +283,13 @@ class Collector:
         return True
 
     def _is_ours(self, received: Received) -> bool:
-        if not self._divides or self.fleet is None:
-            return True
-        _, _, device, *_ = [*received.topic.split("/"), "", "", ""]
-        ours = self.fleet.division.is_ours(device)
+        ours = not self._divides or self._is_our_part(received)
         self.metrics.foreign.inc(not ours)
         return ours
+
+    def _is_our_part(self, received: Received) -> bool:
+        _, _, device, *_ = [*received.topic.split("/"), "", "", ""]
+        return self.fleet is None or self.fleet.division.is_ours(device)
 
     def _say(self) -> None:
         """Tell devices how far their streams are here."""
@@ -267,6 +303,12 @@ class Collector:
         self._figures_ns = self._clock.now_ns() + _FIGURES_EVERY_NS
         with suppress(MaskwatchError):  # the next commit says it
             self.metrics.show(self.store.figures())
+
+    def _attest(self, is_up: bool) -> None:
+        self._attest_ns, self._attested = self._clock.now_ns() + _ATTEST_EVERY_NS, is_up
+        with suppress(MaskwatchError):  # the next commit says it
+            now_ms = self._clock.wall_ns() // NS_PER_MS
+            self.store.attest(self.broker.client_id, connected=is_up, now_ms=now_ms)
 
     def _count(self, messages: Sequence[Message], committed: Committed, took_s: float) -> None:
         now_ms = self._clock.wall_ns() / NS_PER_MS

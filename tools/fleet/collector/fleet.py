@@ -22,6 +22,8 @@ from agent.errors import MaskwatchError
 from tools.fleet.collector.broker import Broker, Received, Unreached
 
 EVENTS, SHARED, STATUS = "maskwatch/+/+/events", "$share/collector/maskwatch/+/+/events", "maskwatch/+/+/status"
+TELEMETRY = "maskwatch/+/+/telemetry"
+LOOKS = (STATUS, TELEMETRY)
 LEASE_S = 10.0
 _BEATS = 5  # in a lease
 _DRAINED_NS = 5 * NS_PER_S  # a session is empty when it has been silent for so long: a cluster may be electing
@@ -157,7 +159,7 @@ class Fleet:
             log.error("fleet.inherit why='the broker takes us for %s: nobody can inherit from it'", legacy.name)
             self.let_go()
         else:
-            legacy.broker.unsubscribe((EVENTS, SHARED, STATUS) if legacy.broker.shares else (EVENTS, STATUS))
+            legacy.broker.unsubscribe((EVENTS, SHARED, *LOOKS) if legacy.broker.shares else (EVENTS, *LOOKS))
 
     def _empty(self, legacy: _Legacy, settle: Settle) -> None:
         """Store what has come from a dead instance's session; end it when nothing comes any more."""

@@ -13,8 +13,10 @@ from msgspec import UNSET, Meta, UnsetType
 
 from agent.events.envelope import MESSAGE_BYTES_MAX
 from agent.events.types import Gap, StreamId
+from agent.seams import Verdict
 
-_TOPIC = re.compile(r"maskwatch/([A-Za-z0-9_-]{1,64})/([A-Za-z0-9_-]{1,64})/(events|status)")
+_TOPIC = re.compile(r"maskwatch/([A-Za-z0-9_-]{1,64})/([A-Za-z0-9_-]{1,64})/(events|status|telemetry)")
+_PERSON = "maskwatch.person."
 _MONO_MS_MAX = 2**53  # 285,000 years since boot; more does not fit a database's integer
 _REJECTED_BYTES_MAX = MESSAGE_BYTES_MAX  # of a message that is none of ours, what is kept to look at
 
@@ -24,7 +26,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     time_ms, recorded_ms: wall time in milliseconds since 1970 as the device said it, None without a trusted clock.
     mono_ms: milliseconds since the boot `boot`. payload: the message as it came. gap: first and last sequence that it
-    says will never come.
+    says will never come. label: the verdict that an event about a person carries.
     """
 
     device: str
@@ -39,6 +41,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     recorded_ms: int | None
     payload: str
     gap: tuple[int, int] | None
+    label: str | None = None
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -54,6 +57,23 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged: int
 
 
+class Sight(msgspec.Struct, frozen=True, kw_only=True):
+    """How a device is, as its status or its telemetry says; only the newest of each is worth keeping.
+
+    kind: which of the two. session: the number of its connection. online, camera, reason: of a status.
+    payload: the message as it came.
+    """
+
+    device: str
+    site: str
+    kind: Literal["status", "telemetry"]
+    session: int
+    online: bool
+    camera: str
+    reason: str
+    payload: str
+
+
 class Rejected(msgspec.Struct, frozen=True, kw_only=True):
     """A message that is no event of ours, cut to a size that can be kept."""
 
@@ -62,7 +82,7 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True):
     payload: bytes
 
 
-Message = Event | Birth | Rejected
+Message = Event | Birth | Sight | Rejected
 
 
 class _Wire(msgspec.Struct, frozen=True):
@@ -87,6 +107,17 @@ class _Online(msgspec.Struct, frozen=True):
     acknowledged: Annotated[int, Meta(ge=0, lt=10**12)] = 0
 
 
+class _Seen(msgspec.Struct, frozen=True):
+    session: Annotated[int, Meta(ge=0, lt=2**53)] = 0
+    state: Literal["online", "offline"] = "online"
+    camera: Annotated[str, Meta(max_length=20)] = ""
+    reason: Annotated[str, Meta(max_length=200)] = ""
+
+
+class _Labelled(msgspec.Struct, frozen=True):
+    label: Verdict
+
+
 class _Named(msgspec.Struct, frozen=True):
     first: Annotated[int, Meta(ge=1)]
     last: int
@@ -95,20 +126,48 @@ class _Named(msgspec.Struct, frozen=True):
 _WIRE = msgspec.json.Decoder(_Wire)
 _ONLINE = msgspec.json.Decoder(_Online)
 _NAMED = msgspec.json.Decoder(_Named)
+_SEEN = msgspec.json.Decoder(_Seen)
+_LABELLED = msgspec.json.Decoder(_Labelled)
 
 
 def read(topic: str, payload: bytes) -> Message | None:
-    """Judge a message; None for one that says nothing to a collector, like a device that goes offline."""
+    """Judge a message as to what is to be stored for good.
+
+    None for one that says nothing to that end, like a device that goes offline, or telemetry: see `sight`.
+    """
     found = _TOPIC.fullmatch(topic)
     if found is None:
         return _reject(topic, payload, "not a topic of ours")
     site, device, kind = found.groups()
+    if kind == "telemetry":
+        return None
     try:
         return _event(site, device, payload) if kind == "events" else _birth(site, device, payload)
     except msgspec.DecodeError as error:
         return _reject(topic, payload, str(error))
     except (ValueError, OverflowError) as error:  # bytes that are no UTF-8, a year that no calendar has
         return _reject(topic, payload, str(error))
+
+
+def sight(topic: str, payload: bytes) -> Sight | None:
+    """Read a status or telemetry as to how the device is; None when it is neither, or not readable."""
+    found = _TOPIC.fullmatch(topic)
+    if found is None or found[3] == "events" or not 0 < len(payload) <= MESSAGE_BYTES_MAX:
+        return None
+    try:
+        seen, text = _SEEN.decode(payload), payload.decode()
+    except (msgspec.DecodeError, ValueError):
+        return None
+    return Sight(
+        device=found[2],
+        site=found[1],
+        kind="status" if found[3] == "status" else "telemetry",
+        session=seen.session,
+        online=seen.state == "online",
+        camera=_plain(seen.camera),
+        reason=_plain(seen.reason),
+        payload=text,
+    )
 
 
 def same(one: str, other: str) -> bool:
@@ -150,6 +209,7 @@ def _event(site: str, device: str, payload: bytes) -> Event:
         recorded_ms=_wall_ms(wire.recordedtime),
         payload=payload.decode(),
         gap=_gap(bytes(wire.data), sequence) if wire.type == Gap.TYPE else None,
+        label=_label(bytes(wire.data)) if wire.type.startswith(_PERSON) else None,
     )
 
 
@@ -169,6 +229,17 @@ def _gap(data: bytes, sequence: int) -> tuple[int, int] | None:
     except msgspec.DecodeError:
         return None
     return (named.first, named.last) if named.first <= named.last < sequence else None
+
+
+def _label(data: bytes) -> str | None:
+    try:
+        return _LABELLED.decode(data).label
+    except msgspec.DecodeError:
+        return None
+
+
+def _plain(text: str) -> str:
+    return text.replace("\0", "")  # PostgreSQL's text has no place for it
 
 
 def _wall_ms(moment: datetime | UnsetType) -> int | None:

@@ -8,15 +8,19 @@ import psycopg
 from psycopg import errors
 
 from agent.errors import MaskwatchError, NotPermittedError, StorageError, UnavailableError, UsageError
+from tools.fleet.collector import tables
 from tools.fleet.collector.marks import CHUNK
-from tools.fleet.collector.messages import Event, Rejected
+from tools.fleet.collector.messages import Event, Rejected, Sight
 from tools.fleet.collector.store import (
     CONFLICTS_MAX,
+    LINKS_KEPT_MS,
     REJECTED_MAX,
     Device,
     Figures,
     Gap,
+    HourKey,
     Key,
+    Moved,
     Span,
     Store,
     Stream,
@@ -39,68 +43,6 @@ _OPTIONS = (
 )
 _MAKING = 0x6D61736B  # the advisory lock under which tables are made
 
-_TABLES: LiteralString = """
-CREATE TABLE events (
-    device text NOT NULL,
-    stream text NOT NULL,
-    sequence bigint NOT NULL,
-    site text NOT NULL,
-    type text NOT NULL,
-    subject text,
-    boot text NOT NULL,
-    mono_ms bigint NOT NULL,
-    time_ms bigint,
-    happened_ms bigint,
-    received_ms bigint NOT NULL,
-    payload text NOT NULL,
-    PRIMARY KEY (device, stream, sequence)
-);
-CREATE INDEX events_dated ON events (device, boot, mono_ms, time_ms) WHERE time_ms IS NOT NULL;
-CREATE INDEX events_undated ON events (device, boot, mono_ms) WHERE time_ms IS NULL;
-CREATE TABLE devices (
-    device text PRIMARY KEY,
-    site text NOT NULL,
-    stream text,
-    undated boolean NOT NULL DEFAULT false,
-    seen_ms bigint NOT NULL
-) WITH (fillfactor = 50);
-CREATE TABLE streams (
-    device text NOT NULL,
-    stream text NOT NULL,
-    hwm bigint NOT NULL,
-    top bigint NOT NULL,
-    PRIMARY KEY (device, stream)
-) WITH (fillfactor = 50);
-CREATE TABLE gaps (
-    device text NOT NULL,
-    stream text NOT NULL,
-    first bigint NOT NULL,
-    last bigint NOT NULL,
-    why text NOT NULL,
-    PRIMARY KEY (device, stream, last, first)
-);
-CREATE TABLE conflicts (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    device text NOT NULL,
-    stream text NOT NULL,
-    sequence bigint NOT NULL,
-    received_ms bigint NOT NULL,
-    payload text NOT NULL
-);
-CREATE TABLE rejected (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    topic text NOT NULL,
-    why text NOT NULL,
-    received_ms bigint NOT NULL,
-    payload bytea NOT NULL
-);
-CREATE TABLE instances (
-    name text PRIMARY KEY,
-    heir text,
-    seen timestamptz NOT NULL
-);
-"""
-
 _LOCK = """
 INSERT INTO devices (device, site, stream, seen_ms)
 SELECT *, %s::bigint FROM unnest(%s::text[], %s::text[], %s::text[])
@@ -110,10 +52,10 @@ RETURNING device, stream, undated
 """
 _EVENTS = """
 INSERT INTO events (
-    device, stream, sequence, site, type, subject, boot, mono_ms, time_ms, happened_ms, payload, received_ms
+    device, stream, sequence, site, type, label, subject, boot, mono_ms, time_ms, happened_ms, payload, received_ms
 )
 SELECT *, %s::bigint FROM unnest(
-    %s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[],
+    %s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
     %s::bigint[], %s::bigint[], %s::bigint[], %s::text[]
 )
 ON CONFLICT DO NOTHING
@@ -133,7 +75,8 @@ WITH span AS (
     FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::boolean[])
     AS new (device, boot, first_ms, last_ms, dated)
 ), near AS (
-    SELECT late.device, late.stream, late.sequence, late.mono_ms + by.time_ms - by.mono_ms AS happened_ms
+    SELECT late.device, late.stream, late.sequence, late.mono_ms + by.time_ms - by.mono_ms AS happened_ms,
+    late.happened_ms AS before_ms
     FROM span
     JOIN events AS late ON late.device = span.device AND late.boot = span.boot AND late.time_ms IS NULL
     AND late.mono_ms BETWEEN span.first_ms AND span.last_ms
@@ -153,6 +96,41 @@ WITH span AS (
 UPDATE events SET happened_ms = near.happened_ms FROM near
 WHERE events.device = near.device AND events.stream = near.stream AND events.sequence = near.sequence
 AND events.happened_ms IS DISTINCT FROM near.happened_ms
+RETURNING events.site, events.type, events.label, near.before_ms, events.happened_ms
+"""
+_HOURS = """
+INSERT INTO hours (site, type, label, hour, events)
+SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[])
+ON CONFLICT (site, type, label, hour) DO UPDATE SET events = hours.events + excluded.events
+"""
+_STATUS = """
+INSERT INTO states (since_ms, device, site, session, online, camera, reason, status)
+SELECT %s::bigint, * FROM unnest(
+    %s::text[], %s::text[], %s::bigint[], %s::boolean[], %s::text[], %s::text[], %s::text[]
+)
+ON CONFLICT (device) DO UPDATE SET
+    site = excluded.site, session = excluded.session, online = excluded.online, camera = excluded.camera,
+    reason = excluded.reason, status = excluded.status,
+    since_ms = CASE WHEN states.online = excluded.online THEN states.since_ms ELSE excluded.since_ms END,
+    changes = states.changes + ((states.online, states.camera, states.reason)
+        IS DISTINCT FROM (excluded.online, excluded.camera, excluded.reason))::int
+WHERE states.session IS NULL OR excluded.online OR excluded.session >= states.session
+"""
+_TELEMETRY = """
+INSERT INTO states (telemetry_ms, device, site, telemetry, telemetry_session)
+SELECT %s::bigint, * FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[])
+ON CONFLICT (device) DO UPDATE SET
+    site = excluded.site, telemetry = excluded.telemetry, telemetry_session = excluded.telemetry_session,
+    telemetry_ms = excluded.telemetry_ms,
+    every_ms = CASE WHEN states.telemetry_session = excluded.telemetry_session
+        THEN least(states.every_ms, excluded.telemetry_ms - states.telemetry_ms) END
+"""
+_NOW_MS: LiteralString = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"  # the instances' clocks may differ
+_LINK = f"""
+INSERT INTO links (instance, connected, since_ms, seen_ms) VALUES (%s, %s, {_NOW_MS}, {_NOW_MS})
+ON CONFLICT (instance) DO UPDATE SET
+    connected = excluded.connected, seen_ms = excluded.seen_ms,
+    since_ms = CASE WHEN links.connected = excluded.connected THEN links.since_ms ELSE excluded.since_ms END
 """
 _PAYLOADS = """
 SELECT device, stream, sequence, payload FROM events
@@ -167,7 +145,8 @@ INSERT INTO streams SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %
 ON CONFLICT (device, stream) DO UPDATE SET hwm = excluded.hwm, top = excluded.top
 """
 _GAPS = """
-INSERT INTO gaps SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::text[])
+INSERT INTO gaps
+SELECT *, %s::bigint FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::text[])
 ON CONFLICT DO NOTHING
 """
 _CONFLICTS = """
@@ -213,6 +192,11 @@ class PostgresStore(Store):
             devices, streams, behind = self._all(query)[0]
         return Figures(devices=devices, streams=streams, behind=behind)
 
+    def attest(self, instance: str, *, connected: bool, now_ms: int) -> None:
+        with self._judged():
+            self._do(_LINK, instance, connected)
+            self._do("DELETE FROM links WHERE seen_ms < %s", now_ms - LINKS_KEPT_MS)
+
     def close(self) -> None:
         if self._db is not None:
             self._db.close()
@@ -243,8 +227,8 @@ class PostgresStore(Store):
         if self._db is None:
             db = psycopg.connect(self._url, options=self._options, **_CONNECT)
             try:
-                _make_tables(db)
-            except psycopg.Error:
+                make_tables(db, self._where)
+            except (psycopg.Error, StorageError):
                 db.close()
                 raise
             self._db = db
@@ -255,7 +239,7 @@ class PostgresStore(Store):
         try:
             yield
         except psycopg.Error as error:
-            verdict = self._verdict(error)
+            verdict = judge(error, self._where)
             if verdict is None:  # our own SQL is wrong: no server will mend that
                 raise
             if self._db is not None:
@@ -263,25 +247,12 @@ class PostgresStore(Store):
                 self._db = None
             raise verdict from error
 
-    def _verdict(self, error: psycopg.Error) -> MaskwatchError | None:
-        first = str(error).strip().splitlines()[:1] or [type(error).__name__]
-        what = first[0].removeprefix("connection failed: ")
-        match error:
-            case errors.DiskFull():
-                return StorageError("its disk is full", where=self._where, remedy="make room; it is tried again")
-            case errors.InsufficientPrivilege() | errors.InvalidSchemaName():
-                return NotPermittedError(what, where=self._where, remedy="grant it to this user; it is tried again")
-            case psycopg.OperationalError() | psycopg.InterfaceError() | psycopg.InternalError():
-                return UnavailableError(what, where=self._where, remedy="check the server; it is tried again")
-            case _:
-                return None
-
     def _lock(self, devices: Sequence[tuple[str, str, str | None]], now_ms: int) -> dict[str, Device]:
         rows = self._all(_LOCK, now_ms, *_columns(devices, 3))
         return {device: Device(stream=stream, undated=undated) for device, stream, undated in rows}
 
     def _insert(self, events: Sequence[Event], now_ms: int) -> set[Key]:
-        return set(self._all(_EVENTS, now_ms, *_columns([_values(event) for event in events], 11)))
+        return set(self._all(_EVENTS, now_ms, *_columns([_values(event) for event in events], 12)))
 
     def _payloads(self, keys: Sequence[Key]) -> dict[Key, str]:
         return {(row[0], row[1], row[2]): row[3] for row in self._all(_PAYLOADS, *_columns(keys, 3))}
@@ -303,17 +274,35 @@ class PostgresStore(Store):
             rows = [(*key, stream.hwm, stream.top) for key, stream in streams.items()]
             self._do(_WRITE_STREAMS, *_columns(rows, 4))
 
-    def _add_gaps(self, gaps: Sequence[Gap]) -> None:
+    def _add_gaps(self, gaps: Sequence[Gap], now_ms: int) -> None:
         rows = [(gap.device, gap.stream, gap.first, gap.last, gap.why) for gap in gaps]
         if rows:
-            self._do(_GAPS, *_columns(rows, 5))
+            self._do(_GAPS, now_ms, *_columns(rows, 5))
+
+    def _add_hours(self, changes: Mapping[HourKey, int]) -> None:
+        self._do(_HOURS, *_columns([(*key, number) for key, number in changes.items()], 5))
+
+    def _see(self, sights: Sequence[Sight], now_ms: int) -> None:
+        statuses = [
+            (one.device, one.site, one.session, one.online, one.camera, one.reason, one.payload)
+            for one in sights
+            if one.kind == "status"
+        ]
+        if statuses:
+            self._do(_STATUS, now_ms, *_columns(statuses, 7))
+        telemetry = [(one.device, one.site, one.payload, one.session) for one in sights if one.kind == "telemetry"]
+        if telemetry:
+            self._do(_TELEMETRY, now_ms, *_columns(telemetry, 4))
 
     def _mark_undated(self, devices: Sequence[str]) -> None:
         self._do("UPDATE devices SET undated = true WHERE device = ANY(%s)", list(devices))
 
-    def _date_spans(self, spans: Sequence[Span]) -> None:
+    def _date_spans(self, spans: Sequence[Span]) -> Sequence[Moved]:
         rows = [(span.device, span.boot, span.first_ms, span.last_ms, span.dated) for span in spans]
-        self._do(_DATE, *_columns(rows, 5))
+        return [
+            Moved(site=site, type=kind, label=label, before_ms=before_ms, after_ms=after_ms)
+            for site, kind, label, before_ms, after_ms in self._all(_DATE, *_columns(rows, 5))
+        ]
 
     def _note_conflicts(self, events: Sequence[Event], now_ms: int) -> None:
         self._do(_CONFLICTS, now_ms, *_columns([(*event.key, event.payload) for event in events], 4))
@@ -330,12 +319,36 @@ class PostgresStore(Store):
         return self._connected().execute(query, values).fetchall()
 
 
-def _make_tables(db: psycopg.Connection[tuple[Any, ...]]) -> None:
-    """Make the tables, once, however many instances start at the same time."""
+def make_tables(db: psycopg.Connection[tuple[Any, ...]], where: str) -> None:
+    """Make the tables, once, however many instances start at the same time. Raises StorageError, psycopg.Error."""
+    ours = f"maskwatch {tables.VERSION}"
     with db.transaction():
         db.execute("SELECT pg_advisory_xact_lock(%s)", [_MAKING])
-        if db.execute("SELECT to_regclass('events')").fetchone() == (None,):
-            db.execute(_TABLES)
+        there, told = db.execute("SELECT oid, obj_description(oid) FROM to_regclass('events') AS oid").fetchone() or ()
+        if there is None:
+            db.execute(tables.POSTGRES.encode())
+            db.execute(f"COMMENT ON TABLE events IS '{ours}'".encode())
+        elif told != ours:
+            raise StorageError(
+                f"its tables are of {told or 'an earlier version'!r}, this release knows {ours!r}",
+                where=where,
+                remedy="use the release that made them, or name another database",
+            )
+
+
+def judge(error: psycopg.Error, where: str) -> MaskwatchError | None:
+    """Give the sentence for what PostgreSQL says; None when our own SQL is to blame."""
+    first = str(error).strip().splitlines()[:1] or [type(error).__name__]
+    what = first[0].removeprefix("connection failed: ")
+    match error:
+        case errors.DiskFull():
+            return StorageError("its disk is full", where=where, remedy="make room; it is tried again")
+        case errors.InsufficientPrivilege() | errors.InvalidSchemaName():
+            return NotPermittedError(what, where=where, remedy="grant it to this user; it is tried again")
+        case psycopg.OperationalError() | psycopg.InterfaceError() | psycopg.InternalError():
+            return UnavailableError(what, where=where, remedy="check the server; it is tried again")
+        case _:
+            return None
 
 
 def _columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
@@ -350,6 +363,7 @@ def _values(event: Event) -> tuple[str | int | None, ...]:
         event.sequence,
         event.site,
         event.type,
+        event.label,
         event.subject,
         event.boot,
         event.mono_ms,

@@ -9,82 +9,56 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import MaskwatchError, NotPermittedError, StorageError
+from tools.fleet.collector import tables
 from tools.fleet.collector.marks import CHUNK
-from tools.fleet.collector.messages import Event, Rejected
+from tools.fleet.collector.messages import Event, Rejected, Sight
 from tools.fleet.collector.store import (
     CONFLICTS_MAX,
+    LINKS_KEPT_MS,
     REJECTED_MAX,
     Device,
     Figures,
     Gap,
+    HourKey,
     Key,
+    Moved,
     Span,
     Store,
     Stream,
     StreamKey,
 )
 
-_VERSION = 1
 _READ_PATIENTLY_S = 5.0  # somebody who looks at the file may hold it for so long
 
-_TABLES = """
-CREATE TABLE events (
-    device TEXT NOT NULL,
-    stream TEXT NOT NULL,
-    sequence INTEGER NOT NULL,
-    site TEXT NOT NULL,
-    type TEXT NOT NULL,
-    subject TEXT,
-    boot TEXT NOT NULL,
-    mono_ms INTEGER NOT NULL,
-    time_ms INTEGER,
-    happened_ms INTEGER,
-    received_ms INTEGER NOT NULL,
-    payload TEXT NOT NULL,
-    PRIMARY KEY (device, stream, sequence)
-);
-CREATE INDEX events_dated ON events (device, boot, mono_ms, time_ms) WHERE time_ms IS NOT NULL;
-CREATE INDEX events_undated ON events (device, boot, mono_ms) WHERE time_ms IS NULL;
-CREATE TABLE devices (
-    device TEXT PRIMARY KEY,
-    site TEXT NOT NULL,
-    stream TEXT,
-    undated INTEGER NOT NULL DEFAULT 0,
-    seen_ms INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE streams (
-    device TEXT NOT NULL,
-    stream TEXT NOT NULL,
-    hwm INTEGER NOT NULL,
-    top INTEGER NOT NULL,
-    PRIMARY KEY (device, stream)
-) WITHOUT ROWID;
-CREATE TABLE gaps (
-    device TEXT NOT NULL,
-    stream TEXT NOT NULL,
-    first INTEGER NOT NULL,
-    last INTEGER NOT NULL,
-    why TEXT NOT NULL,
-    PRIMARY KEY (device, stream, last, first)
-) WITHOUT ROWID;
-CREATE TABLE conflicts (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    device TEXT NOT NULL,
-    stream TEXT NOT NULL,
-    sequence INTEGER NOT NULL,
-    received_ms INTEGER NOT NULL,
-    payload TEXT NOT NULL
-);
-CREATE TABLE rejected (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    topic TEXT NOT NULL,
-    why TEXT NOT NULL,
-    received_ms INTEGER NOT NULL,
-    payload BLOB NOT NULL
-);
+_EVENT = "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_HOUR = """
+INSERT INTO hours (site, type, label, hour, events) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (site, type, label, hour) DO UPDATE SET events = events + excluded.events
 """
-
-_EVENT = "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_STATUS = """
+INSERT INTO states (device, site, session, online, camera, reason, status, since_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (device) DO UPDATE SET
+    site = excluded.site, session = excluded.session, online = excluded.online, camera = excluded.camera,
+    reason = excluded.reason, status = excluded.status,
+    since_ms = CASE WHEN online IS excluded.online THEN since_ms ELSE excluded.since_ms END,
+    changes = changes + ((online, camera, reason) IS NOT (excluded.online, excluded.camera, excluded.reason))
+WHERE session IS NULL OR excluded.online OR excluded.session >= session
+"""
+_TELEMETRY = """
+INSERT INTO states (device, site, telemetry, telemetry_session, telemetry_ms) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (device) DO UPDATE SET
+    site = excluded.site, telemetry = excluded.telemetry, telemetry_session = excluded.telemetry_session,
+    telemetry_ms = excluded.telemetry_ms,
+    every_ms = CASE WHEN telemetry_session IS excluded.telemetry_session
+        THEN min(coalesce(every_ms, excluded.telemetry_ms - telemetry_ms), excluded.telemetry_ms - telemetry_ms) END
+"""
+_LINK = """
+INSERT INTO links (instance, connected, since_ms, seen_ms) VALUES (?, ?, ?, ?)
+ON CONFLICT (instance) DO UPDATE SET
+    connected = excluded.connected, seen_ms = excluded.seen_ms,
+    since_ms = CASE WHEN connected IS excluded.connected THEN since_ms ELSE excluded.since_ms END
+"""
 _DEVICE = """
 INSERT INTO devices (device, site, stream, seen_ms) VALUES (?, ?, ?, ?)
 ON CONFLICT (device) DO UPDATE
@@ -104,15 +78,17 @@ _EARLIER = "<= late.mono_ms ORDER BY mono_ms DESC, time_ms DESC LIMIT 1"
 _LATER = "> late.mono_ms ORDER BY mono_ms, time_ms LIMIT 1"
 _DATE = f"""
 WITH near AS (
-    SELECT rowid AS row, mono_ms,
+    SELECT rowid AS row, mono_ms, site, type, label, happened_ms AS before_ms,
     (SELECT mono_ms {_DATED} {_EARLIER}) AS earlier_ms, (SELECT time_ms - mono_ms {_DATED} {_EARLIER}) AS by_earlier_ms,
     (SELECT mono_ms {_DATED} {_LATER}) AS later_ms, (SELECT time_ms - mono_ms {_DATED} {_LATER}) AS by_later_ms
     FROM events AS late
     WHERE device = :device AND boot = :boot AND time_ms IS NULL AND mono_ms BETWEEN :first_ms AND :last_ms
+), dated AS (
+    SELECT *, mono_ms + CASE
+        WHEN later_ms IS NULL OR mono_ms - earlier_ms < later_ms - mono_ms THEN by_earlier_ms ELSE by_later_ms
+    END AS after_ms FROM near
 )
-UPDATE events SET happened_ms = near.mono_ms + CASE
-    WHEN later_ms IS NULL OR near.mono_ms - earlier_ms < later_ms - near.mono_ms THEN by_earlier_ms ELSE by_later_ms
-END FROM near WHERE events.rowid = near.row
+SELECT row, site, type, label, before_ms, after_ms FROM dated WHERE before_ms IS NOT after_ms
 """
 _FIGURES = "SELECT (SELECT count(*) FROM devices), count(*), coalesce(sum(hwm < top), 0) FROM streams"
 _FOREVER_MS = 2**62
@@ -130,13 +106,18 @@ class SqliteStore(Store):
             try:
                 self._db = self._open()
             except sqlite3.Error as error:
-                raise _judge(error, file) from error
+                raise judge(error, file) from error
             undo.pop_all()
 
     def figures(self) -> Figures:
         with self._judged():
             devices, streams, behind = self._db.execute(_FIGURES).fetchone()
         return Figures(devices=devices, streams=streams, behind=behind)
+
+    def attest(self, instance: str, *, connected: bool, now_ms: int) -> None:
+        with self._judged():
+            self._db.execute(_LINK, (instance, connected, now_ms, now_ms))
+            self._db.execute("DELETE FROM links WHERE seen_ms < ?", (now_ms - LINKS_KEPT_MS,))
 
     def close(self) -> None:
         self._db.close()
@@ -147,15 +128,7 @@ class SqliteStore(Store):
         try:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;")
-            elif version != _VERSION:
-                raise StorageError(
-                    f"its tables are of version {version}, this release knows {_VERSION}",
-                    where=str(self._file),
-                    remedy="use the release that made it, or name another file",
-                )
+            make_tables(db, self._file)
         except (sqlite3.Error, StorageError):
             db.close()
             raise
@@ -181,7 +154,7 @@ class SqliteStore(Store):
         except sqlite3.Error as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # our own SQL is wrong: no disk will mend that
                 raise
-            raise _judge(error, self._file) from error
+            raise judge(error, self._file) from error
 
     def _lock(self, devices: Sequence[tuple[str, str, str | None]], now_ms: int) -> dict[str, Device]:
         """The transaction holds the whole file."""
@@ -210,14 +183,26 @@ class SqliteStore(Store):
     def _write_streams(self, streams: Mapping[StreamKey, Stream]) -> None:
         self._db.executemany(_STREAM, [(*key, stream.hwm, stream.top) for key, stream in streams.items()])
 
-    def _add_gaps(self, gaps: Sequence[Gap]) -> None:
-        rows = [(gap.device, gap.stream, gap.first, gap.last, gap.why) for gap in gaps]
-        self._db.executemany("INSERT OR IGNORE INTO gaps VALUES (?, ?, ?, ?, ?)", rows)
+    def _add_gaps(self, gaps: Sequence[Gap], now_ms: int) -> None:
+        rows = [(gap.device, gap.stream, gap.first, gap.last, gap.why, now_ms) for gap in gaps]
+        self._db.executemany("INSERT OR IGNORE INTO gaps VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def _add_hours(self, changes: Mapping[HourKey, int]) -> None:
+        self._db.executemany(_HOUR, [(*key, number) for key, number in changes.items()])
+
+    def _see(self, sights: Sequence[Sight], now_ms: int) -> None:
+        for one in sights:
+            if one.kind == "status":
+                told = (one.session, one.online, one.camera, one.reason, one.payload, now_ms)
+                self._db.execute(_STATUS, (one.device, one.site, *told))
+            else:
+                self._db.execute(_TELEMETRY, (one.device, one.site, one.payload, one.session, now_ms))
 
     def _mark_undated(self, devices: Sequence[str]) -> None:
         self._db.executemany("UPDATE devices SET undated = 1 WHERE device = ?", [(device,) for device in devices])
 
-    def _date_spans(self, spans: Sequence[Span]) -> None:
+    def _date_spans(self, spans: Sequence[Span]) -> Sequence[Moved]:
+        moved = []
         for span in spans:
             about = {"device": span.device, "boot": span.boot, "first_ms": span.first_ms, "last_ms": span.last_ms}
             before_ms, after_ms, has_dated = self._one(_NEIGHBOURS, about)
@@ -225,7 +210,10 @@ class SqliteStore(Store):
                 about["first_ms"] = 0 if before_ms is None else before_ms
                 about["last_ms"] = _FOREVER_MS if after_ms is None else after_ms
             if has_dated:
-                self._db.execute(_DATE, about)
+                for row, site, kind, label, was_ms, is_ms in self._db.execute(_DATE, about).fetchall():
+                    self._db.execute("UPDATE events SET happened_ms = ? WHERE rowid = ?", (is_ms, row))
+                    moved.append(Moved(site=site, type=kind, label=label, before_ms=was_ms, after_ms=is_ms))
+        return moved
 
     def _note_conflicts(self, events: Sequence[Event], now_ms: int) -> None:
         insert = "INSERT INTO conflicts (device, stream, sequence, received_ms, payload) VALUES (?, ?, ?, ?, ?)"
@@ -248,6 +236,7 @@ def _values(event: Event, now_ms: int) -> tuple[str | int | None, ...]:
         event.sequence,
         event.site,
         event.type,
+        event.label,
         event.subject,
         event.boot,
         event.mono_ms,
@@ -256,6 +245,19 @@ def _values(event: Event, now_ms: int) -> tuple[str | int | None, ...]:
         now_ms,
         event.payload,
     )
+
+
+def make_tables(db: sqlite3.Connection, file: Path) -> None:
+    """Make the tables in a file that has none. Raises StorageError for those of another release."""
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version == 0:
+        db.executescript(f"BEGIN IMMEDIATE; {tables.SQLITE} PRAGMA user_version = {tables.VERSION}; COMMIT;")
+    elif version != tables.VERSION:
+        raise StorageError(
+            f"its tables are of version {version}, this release knows {tables.VERSION}",
+            where=str(file),
+            remedy="use the release that made it, or name another file",
+        )
 
 
 def _take_lock(file: Path) -> int:
@@ -277,7 +279,8 @@ def _take_lock(file: Path) -> int:
     return descriptor
 
 
-def _judge(error: sqlite3.Error, file: Path) -> MaskwatchError:
+def judge(error: sqlite3.Error, file: Path) -> MaskwatchError:
+    """Give the sentence for what SQLite says of a file."""
     where = str(file)
     match error.sqlite_errorcode & 0xFF:
         case sqlite3.SQLITE_FULL:

@@ -7,10 +7,13 @@ Rules for whoever edits this:
 - The mark of a stream is as far as it can be after every commit. That is why a batch that does not touch the sequence
   after it need not look (tools.fleet.collector.marks).
 - An event is never changed once stored, but for `happened_ms` of one whose device had no trusted clock.
+- `hours` counts the rows of `events`, exactly, in the transaction that changes them. Its rows belong to no device, so
+  they are locked last and in order: instances wait for each other there for as long as a commit takes, and never in a
+  ring. `states` is written first, in order, for the same reason.
 """
 
 from abc import ABC, abstractmethod
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -19,13 +22,18 @@ from typing import Literal
 import msgspec
 
 from tools.fleet.collector import marks
-from tools.fleet.collector.messages import Birth, Event, Message, Rejected, same
+from tools.fleet.collector.messages import Birth, Event, Message, Rejected, Sight, same
 
 REJECTED_MAX = 1000  # of the messages that are none of ours, the newest are kept
 CONFLICTS_MAX = 10_000
+LINKS_KEPT_MS = 7 * 86_400_000  # an instance that has not been there for so long is forgotten
+_HOUR_MS = 3_600_000
+NEVER_HOUR = -1  # of events that nobody can date
 
 Key = tuple[str, str, int]
 StreamKey = tuple[str, str]
+HourKey = tuple[str, str, str, int]
+"""Site (empty: all of them), type, label (empty: none), hours since 1970."""
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +89,16 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     dated: bool
 
 
+class Moved(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that has been given another time."""
+
+    site: str
+    type: str
+    label: str | None
+    before_ms: int | None
+    after_ms: int
+
+
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """What the database holds. behind: streams that wait for a sequence while later ones are stored."""
 
@@ -99,11 +117,18 @@ class Store(ABC):
         events = [message for message in messages if isinstance(message, Event)]
         births = [message for message in messages if isinstance(message, Birth)]
         rejected = [message for message in messages if isinstance(message, Rejected)]
+        sights = newest(message for message in messages if isinstance(message, Sight))
         with self._transaction():
+            if sights:
+                self._see(sights, now_ms)
             committed = self._store(events, births, now_ms) if events or births else Committed()
             if rejected:
                 self._reject(rejected, now_ms)
         return committed
+
+    @abstractmethod
+    def attest(self, instance: str, *, connected: bool, now_ms: int) -> None:
+        """Note whether the broker lets an instance read: without one that does, no state is news."""
 
     @abstractmethod
     def figures(self) -> Figures:
@@ -132,17 +157,19 @@ class Store(ABC):
             for event in fresh
             if event.gap
         ]
-        self._add_gaps(gaps)  # before marks move: on their way they look into the database
+        self._add_gaps(gaps, now_ms)  # before marks move: on their way they look into the database
         keys = {(event.device, event.stream) for event in events}
         keys |= {(birth.device, stream) for birth in births if (stream := birth.stream or devices[birth.device].stream)}
         before = self._streams(sorted(keys))
         after = self._advance(before, fresh, gaps)
         lost = _lost(births, after)
         if lost:
-            self._add_gaps(lost)
+            self._add_gaps(lost, now_ms)
             after = self._advance(after, (), lost)
         self._write_streams({key: stream for key, stream in after.items() if stream != before.get(key)})
-        self._date(fresh, {device for device, row in devices.items() if row.undated})
+        moved = self._date(fresh, {device for device, row in devices.items() if row.undated})
+        if changes := count_hours(fresh, moved):
+            self._add_hours(changes)
         return Committed(
             stored=len(fresh),
             duplicates=len(events) - len(fresh) - len(conflicts),
@@ -182,7 +209,7 @@ class Store(ABC):
             after[key] = Stream(hwm=hwm, top=max(top, stream.top))
         return after
 
-    def _date(self, fresh: Sequence[Event], undated: set[str]) -> None:
+    def _date(self, fresh: Sequence[Event], undated: set[str]) -> Sequence[Moved]:
         """Give wall time to events of devices that had none, by the nearest event of the same boot that has it."""
         strange = {event.device for event in fresh if event.time_ms is None}
         if strange - undated:
@@ -191,13 +218,14 @@ class Store(ABC):
         for event in fresh:
             if event.device in strange or event.device in undated:
                 spans[event.device, event.boot, event.time_ms is not None].append(event.mono_ms)
-        if spans:
-            self._date_spans(
-                [
-                    Span(device=device, boot=boot, first_ms=min(mono_ms), last_ms=max(mono_ms), dated=dated)
-                    for (device, boot, dated), mono_ms in spans.items()
-                ]
-            )
+        if not spans:
+            return ()
+        return self._date_spans(
+            [
+                Span(device=device, boot=boot, first_ms=min(mono_ms), last_ms=max(mono_ms), dated=dated)
+                for (device, boot, dated), mono_ms in spans.items()
+            ]
+        )
 
     @abstractmethod
     def _transaction(self) -> AbstractContextManager[None]:
@@ -232,7 +260,7 @@ class Store(ABC):
         """Insert or update streams' rows."""
 
     @abstractmethod
-    def _add_gaps(self, gaps: Sequence[Gap]) -> None:
+    def _add_gaps(self, gaps: Sequence[Gap], now_ms: int) -> None:
         """Insert gaps; one that is there already changes nothing."""
 
     @abstractmethod
@@ -240,8 +268,19 @@ class Store(ABC):
         """Note that devices have sent events without wall time."""
 
     @abstractmethod
-    def _date_spans(self, spans: Sequence[Span]) -> None:
-        """Date the events without wall time in the spans; around a dated one also those up to its dated neighbours."""
+    def _date_spans(self, spans: Sequence[Span]) -> Sequence[Moved]:
+        """Date the events without wall time in the spans; around a dated one also those up to its dated neighbours.
+
+        Gives those whose time has changed.
+        """
+
+    @abstractmethod
+    def _add_hours(self, changes: Mapping[HourKey, int]) -> None:
+        """Add to the counts of hours, in the order given; it is the last that a transaction locks of the events."""
+
+    @abstractmethod
+    def _see(self, sights: Sequence[Sight], now_ms: int) -> None:
+        """Keep how devices are, at most one sight of a kind and device; an older connection's goodbye is no news."""
 
     @abstractmethod
     def _note_conflicts(self, events: Sequence[Event], now_ms: int) -> None:
@@ -250,6 +289,39 @@ class Store(ABC):
     @abstractmethod
     def _reject(self, rejected: Sequence[Rejected], now_ms: int) -> None:
         """Keep messages that are none of ours, the newest REJECTED_MAX of all."""
+
+
+def newest(sights: Iterable[Sight]) -> list[Sight]:
+    """Give the sights that count: of each device the last of a kind, but no goodbye of an older connection."""
+    found: dict[tuple[str, str], Sight] = {}
+    for sight in sights:
+        known = found.get((sight.kind, sight.device))
+        if known is None or sight.online or sight.session >= known.session:
+            found[sight.kind, sight.device] = sight
+    return [found[key] for key in sorted(found)]
+
+
+def hour_of(happened_ms: int | None) -> int:
+    """Give the hour that a time falls into; NEVER_HOUR for none, and for one that no clock has shown."""
+    return NEVER_HOUR if happened_ms is None or happened_ms < 0 else happened_ms // _HOUR_MS
+
+
+def count_hours(fresh: Iterable[Event], moved: Iterable[Moved]) -> dict[HourKey, int]:
+    """Give what new events, and those that got another time, change in the counts; in order, without zeros."""
+    changes: Counter[HourKey] = Counter()
+    for event in fresh:
+        _count(changes, event.site, event.type, event.label, event.time_ms, 1)
+    for one in moved:
+        _count(changes, one.site, one.type, one.label, one.before_ms, -1)
+        _count(changes, one.site, one.type, one.label, one.after_ms, 1)
+    return {key: changes[key] for key in sorted(changes) if changes[key]}
+
+
+def _count(
+    changes: Counter[HourKey], site: str, kind: str, label: str | None, happened_ms: int | None, number: int
+) -> None:
+    for place in (site, ""):
+        changes[place, kind, label or "", hour_of(happened_ms)] += number
 
 
 def _lost(births: Sequence[Birth], streams: Mapping[StreamKey, Stream]) -> list[Gap]:
