@@ -181,9 +181,9 @@ class Store:
         good = [entry for entry in self._good() if entry.key == wanted]
         return sorted(good, key=lambda entry: entry.begins)
 
-    def is_good(self, serial: int) -> bool:
-        """Tell whether a certificate is remembered and not taken back; it may have expired."""
-        return any(entry.serial == serial for entry in self._good())
+    def good(self) -> frozenset[int]:
+        """Give the serial numbers of what was signed and not taken back, expired or not."""
+        return frozenset(entry.serial for entry in self._good())
 
     def chain(self, serial: int) -> str:
         """Give what its owner shows: the certificate and that of the issuing authority, PEM."""

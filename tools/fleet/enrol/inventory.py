@@ -56,6 +56,7 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True):
     """A certificate that is signed and not yet confirmed by its device."""
 
     certificate: str
+    begins: datetime
     ends: datetime
 
 
