@@ -43,3 +43,23 @@ def camera_trixie() -> DebianRoot:
             (*pip, "picamera2==0.3.38"),
         ),
     )
+
+
+HOME_ASSISTANT_PYTHON = "/opt/home-assistant/bin/python"
+
+HOME_ASSISTANT = DebianRoot(
+    name="home-assistant",
+    suite="trixie",
+    packages=("python3", "python3-venv", "python3-dev", "ca-certificates", "gcc", "g++", "libc6-dev"),
+    setup=(
+        ("/usr/bin/python3", "-m", "venv", "/opt/home-assistant"),
+        (
+            *("/opt/home-assistant/bin/pip", "install", "-q", "--no-input", "homeassistant==2025.4.4"),
+            *(
+                "paho-mqtt==2.1.0",
+                "home-assistant-frontend==20250411.0",
+            ),  # what its manifests of mqtt and frontend name
+        ),
+    ),
+)
+"""Home Assistant's core for Debian 13's Python, and what its MQTT integration needs."""
