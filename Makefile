@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster board board-arm chaos chaos-smoke soak herd check cov bench contract model test-train lock clean
+.PHONY: help demo test test-cluster board board-arm home-assistant chaos chaos-smoke soak herd check cov bench contract model test-train lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -30,6 +30,9 @@ board: $(READY) ## a board from nothing to its first event: a real systemd, a re
 
 board-arm: $(READY) ## the board's own wheels and models on an emulated aarch64, instructions counted (needs root)
 	$(BIN)/python -m tools.arm
+
+home-assistant: $(READY) ## discovery as Home Assistant's own core sees it, in a root built for it: 1.2 GB (needs root)
+	$(BIN)/pytest -m home_assistant -q -s tests/home_assistant
 
 SECONDS ?= 3600
 chaos: $(READY) ## every fault again and again, SECONDS=3600: nothing lost, nothing uncounted (as root for all of them)
