@@ -30,7 +30,7 @@ def tables(inventory: Inventory, listed: list[Listed], now: datetime) -> Iterato
         claims = _table("Claims that nobody has used", ("claim", "site", "for board", "made", "ends", "state"))
         for claim in sorted(unused, key=lambda claim: claim.expires):
             state = claim.state(now)
-            row = (
+            cells = (
                 claim.id,
                 claim.site,
                 claim.serial or "any",
