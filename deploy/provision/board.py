@@ -50,18 +50,18 @@ class Done:
 class Runner(Protocol):
     """Runs a command to its end. Raises FileNotFoundError where the program is missing, subprocess.TimeoutExpired."""
 
-    def __call__(self, words: Sequence[str], *, given: str, timeout_s: float, keep: Sequence[int]) -> Done: ...
+    def __call__(self, words: Sequence[str], *, timeout_s: float, keep: Sequence[int]) -> Done: ...
 
 
-def run_command(words: Sequence[str], *, given: str, timeout_s: float, keep: Sequence[int]) -> Done:
-    """Run a command that dies with us. given: its standard input. keep: descriptors that it holds open too."""
+def run_command(words: Sequence[str], *, timeout_s: float, keep: Sequence[int]) -> Done:
+    """Run a command that dies with us. keep: descriptors that it holds open too."""
     program = shutil.which(words[0], path=_ENVIRONMENT["PATH"])
     if program is None:
         raise FileNotFoundError(words[0])
     # A pip that lived on after us would write into the release that the next run builds.
     done = subprocess.run(
         ["setpriv", "--pdeathsig", "KILL", "--", program, *words[1:]],
-        input=given,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         errors="replace",
@@ -182,16 +182,19 @@ class Board:
                 return [member for member in fields[3].split(",") if member]
         return None
 
-    def ask(self, *words: str, given: str = "", timeout_s: float = _RUN_S) -> Done:
+    def ask(self, *words: str, timeout_s: float = _RUN_S) -> Done:
         """Run a command that only looks. Raises Problem where it is missing or does not end."""
-        return self._run(words, given, timeout_s)
+        return self._run(words, timeout_s)
 
     # What changes it.
 
-    def run(self, *words: str, given: str = "", timeout_s: float = _RUN_S) -> Done:
-        """Run a command that changes the board. Raises Problem where it is missing, fails or does not end."""
-        done = self._run(words, given, timeout_s)
-        if done.code != 0:
+    def run(self, *words: str, timeout_s: float = _RUN_S, may_fail: bool = False) -> Done:
+        """Run a command that changes the board. may_fail: how it ended is the caller's to judge.
+
+        Raises Problem where it is missing, fails or does not end.
+        """
+        done = self._run(words, timeout_s)
+        if done.code != 0 and not may_fail:
             raise Problem(
                 done.last_line, where=" ".join(words), remedy="run the same command again", code=Exit.UNAVAILABLE
             )
@@ -288,10 +291,10 @@ class Board:
             self._lock = None
             os.close(file)
 
-    def _run(self, words: Sequence[str], given: str, timeout_s: float) -> Done:
+    def _run(self, words: Sequence[str], timeout_s: float) -> Done:
         keep = () if self._lock is None else (self._lock,)  # a child that outlives us keeps the next run out
         try:
-            return self._runner(words, given=given, timeout_s=timeout_s, keep=keep)
+            return self._runner(words, timeout_s=timeout_s, keep=keep)
         except FileNotFoundError:
             what, remedy = "there is no such program", "install it"
         except subprocess.TimeoutExpired:

@@ -107,7 +107,9 @@ def _change(board: Board, record: Record, old: str, new: str, *, forget: bool = 
 
 def _remount(board: Board, point: str) -> Action:
     def work() -> None:
-        board.ask("mount", "-o", "remount", point)  # where it may not be, as in a container, the next boot does it
+        board.run(
+            "mount", "-o", "remount", point, may_fail=True
+        )  # where it may not be, as in a container, the next boot does it
 
     return Call(plan=f"remount {point}", past=f"remounted {point}", work=work)
 

@@ -119,7 +119,7 @@ def _install(board: Board, bundle: Bundle, folder: str) -> None:
     locked = ["--ignore-installed", "--require-hashes", "-r", str(bundle.folder / "board.txt")]
     wheel = bundle.wheels / Path(manifest.wheel).name
     for what in (["--find-links", str(bundle.wheels), *locked], ["--no-deps", "--ignore-installed", str(wheel)]):
-        done = board.ask(*pip, *what, timeout_s=_INSTALL_S)
+        done = board.run(*pip, *what, timeout_s=_INSTALL_S, may_fail=True)
         if done.code != 0:
             errors = [line for line in done.err.splitlines() if line.startswith("ERROR:")]
             said = errors[-1].removeprefix("ERROR: ") if errors else done.last_line
