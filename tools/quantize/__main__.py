@@ -4,6 +4,7 @@
     python -m tools.quantize classifier models/mask-64.npz
     python -m tools.quantize detector models/face-320.npz --threshold 0.45
 
+What is written into models/ gets its twin for the browser page too (tools/quantize/web.py).
 Calibration draws from ../shared/data with a seed: the same data, seed and checkpoint give the same bytes.
 """
 
@@ -18,8 +19,10 @@ import msgspec
 
 from agent.errors import MaskwatchError, ModelError
 from agent.vision.model import DetectorManifest, Manifest
+from tools.quantize.web import write_twin
 
 Kind = Literal["classifier", "detector"]
+MODELS = Path("models")
 SHARED_PICTURES = Path("../shared/data/pictures")
 
 
@@ -94,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("kind", nargs="?", choices=["classifier", "detector"])
     parser.add_argument("checkpoint", nargs="?", type=Path)
     parser.add_argument("--name", help="of the model; default: the checkpoint's")
-    parser.add_argument("--models", type=Path, default=Path("models"), help="folder to write into")
+    parser.add_argument("--models", type=Path, default=MODELS, help="folder to write into")
     parser.add_argument("--version", type=int, default=1, help="the model's own version, counted up by whoever ships")
     parser.add_argument("--seed", type=int, default=1, help="of the calibration")
     parser.add_argument("--threshold", type=float, default=0.5, help="detector: the score that the agent accepts")
@@ -104,6 +107,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for job in [one_job(chosen)] if chosen.kind else shipped(chosen.models, chosen.seed):
             report = quantize(job)
+            if job.folder == MODELS:
+                write_twin(MODELS / f"{job.name}.tflite")
             told = {key: value for key, value in report.items() if key not in ("training", "label_changed")}
             print(json.dumps(told, indent=1))
     except MaskwatchError as error:

@@ -1,0 +1,65 @@
+/** The only module that knows LiteRT: the twins' files in, int8 numbers out, proved by the manifests' golden answers. */
+
+import { type CompiledModel, loadAndCompile, loadLiteRt, Tensor } from "@litertjs/core";
+import { MaskClassifier } from "./core/classifier";
+import { FaceDetector, type Invoke } from "./core/detector";
+import { goldenDistance } from "./core/golden";
+import { classifier, detector, type Net } from "./core/manifest";
+
+export interface Nets {
+  readonly detector: FaceDetector;
+  readonly classifier: MaskClassifier;
+  /** How far the worse of the two is from its golden answers. */
+  readonly steps: number;
+}
+
+/** Load the runtime and both nets. base: the page's folder. Raises an Error in one line. */
+export async function loadNets(base: string): Promise<Nets> {
+  const folder = `${base}litert/`;
+  // The runtime looks for its .wasm beside the script that it believes to be in: the worker.
+  Object.assign(self, { Module: { locateFile: (file: string) => folder + file } });
+  await loadLiteRt(`${folder}litert_wasm_compat_internal.js`);
+  const find = await load(detector.net, base);
+  const look = await load(classifier.net, base);
+  const steps = Math.max(await prove(detector.net, find), await prove(classifier.net, look));
+  return { detector: new FaceDetector(detector, find), classifier: new MaskClassifier(classifier, look), steps };
+}
+
+async function load(net: Net, base: string): Promise<Invoke> {
+  const address = `${base}models/${net.file}`;
+  const response = await fetch(address);
+  if (!response.ok) throw new Error(`${net.file}: ${response.status} ${response.statusText}`);
+  const model = await loadAndCompile(new Uint8Array(await response.arrayBuffer()), { accelerator: "wasm" });
+  return (rgb) => invoke(model, net, rgb);
+}
+
+/** Run once. The twins' doors are float32: what goes in and comes out is the scale's arithmetic undone. */
+async function invoke(model: CompiledModel, net: Net, rgb: Uint8Array): Promise<Record<string, Int8Array>> {
+  const values = new Float32Array(rgb.length);
+  for (let at = 0; at < rgb.length; at++) values[at] = (rgb[at] as number) * net.input.scale;
+  const door = new Tensor(values, [...net.input.shape]);
+  const found = await model.run(door);
+  door.delete();
+  const answers: Record<string, Int8Array> = {};
+  for (const [name, tensor] of Object.entries(net.outputs)) {
+    // The order of the file says nothing; the shapes differ.
+    const size = tensor.shape.reduce((one, other) => one * other);
+    const at = model.getOutputDetails().findIndex(({ shape }) => shape.reduce((one, other) => one * other) === size);
+    const real = found[at]?.toTypedArray();
+    if (real === undefined) throw new Error(`${net.file}: no output ${name}`);
+    answers[name] = Int8Array.from(
+      real as Float32Array,
+      (value) => Math.round(value / tensor.scale) + tensor.zero_point,
+    );
+  }
+  for (const tensor of found) tensor.delete();
+  return answers;
+}
+
+async function prove(net: Net, run: Invoke): Promise<number> {
+  const steps = await goldenDistance(net, run);
+  if (steps > net.golden_tolerance) {
+    throw new Error(`${net.file}: answers its golden inputs ${steps} steps off, ${net.golden_tolerance} are allowed`);
+  }
+  return steps;
+}

@@ -1,0 +1,327 @@
+/** The page: wires pictures, clips and the webcam to the nets, and what they say to stage, panel and log. */
+
+import { Journal, rowOf } from "./core/journal";
+import { classifier, detector } from "./core/manifest";
+import { Looks } from "./core/position";
+import { Broken, Client, type Looked, Unreadable } from "./page/client";
+import { at, make } from "./page/dom";
+import { JournalPanel } from "./page/journal-panel";
+import { Live, Unplayable } from "./page/live";
+import { PositionPanel } from "./page/position-panel";
+import { Stage, Strip, spoken } from "./page/stage";
+import { type Key, type Language, Text } from "./page/text";
+
+const LOG_EVERY_MS = 1000;
+const LIST_EVERY_MS = 250;
+const PROBLEMS_MAX = 5;
+
+const text = new Text();
+const journal = new Journal();
+const looks = new Looks();
+const client = new Client();
+const stage = new Stage(text);
+const strip = new Strip(text, (file) => void lookAgain(file));
+const log = new JournalPanel(text, journal);
+const panel = new PositionPanel(text);
+const closely = at<HTMLInputElement>("closely");
+const files = at<HTMLInputElement>("files");
+
+let live: Live | null = null;
+let batch = 0; // counts what the user asked for: an older batch stops where a newer one has begun
+let light: number | null = null;
+let status: () => string = () => text.say("loading");
+
+const ready = client.start();
+ready.then(
+  () => {
+    document.documentElement.dataset.ready = "true";
+    if (batch === 0) say(() => text.say("ready"));
+  },
+  (error) => complain("broken", { why: reason(error) }),
+);
+
+function translate(): void {
+  document.documentElement.lang = text.language;
+  document.title = `maskwatch · ${text.say("title")}`;
+  at<HTMLSelectElement>("language").value = text.language;
+  for (const element of document.querySelectorAll<HTMLElement>("[data-t]")) {
+    element.textContent = text.say(element.dataset.t as Key);
+  }
+  const versions = { classifierVersion: classifier.version, detectorVersion: detector.version };
+  at("models").textContent = text.say("models", { classifier: classifier.name, detector: detector.name, ...versions });
+  at("status").textContent = status();
+  log.translate();
+  log.draw();
+  panel.draw(looks, light);
+  stage.draw();
+  stage.list();
+  strip.translate();
+}
+
+function say(words: () => string): void {
+  status = words;
+  at("status").textContent = words();
+}
+
+/** Tell in one line what went wrong; the newest few stay until they are closed. */
+function complain(key: Key, values: Readonly<Record<string, string>>): void {
+  const close = make("button", { type: "button", "aria-label": text.say("dismiss") }, "×");
+  const problem = make("p", { class: "problem" }, make("span", {}, text.say(key, values)), close);
+  close.addEventListener("click", () => problem.remove());
+  const all = at("problems");
+  all.append(problem);
+  while (all.childElementCount > PROBLEMS_MAX) all.firstElementChild?.remove();
+}
+
+/** Begin something new: whatever ran before ends. Gives its number. */
+function begin(): number {
+  live?.stop();
+  live = null;
+  batch++;
+  looks.clear();
+  light = null;
+  strip.clear();
+  at("problems").replaceChildren();
+  at("meter").hidden = true;
+  at("pause").hidden = at("stop").hidden = true;
+  return batch;
+}
+
+async function take(chosen: readonly File[]): Promise<void> {
+  const [first] = chosen;
+  if (first === undefined) return;
+  const clip = chosen.find(({ type }) => type.startsWith("video/"));
+  if (clip !== undefined && chosen.length === 1) await watchClip(clip);
+  else await lookAtPictures(chosen);
+}
+
+async function lookAtPictures(chosen: readonly File[]): Promise<void> {
+  const mine = begin();
+  let pictures = 0;
+  let faces = 0;
+  for (const file of chosen) {
+    if (file.type !== "" && !file.type.startsWith("image/")) {
+      complain("neither", { name: file.name });
+      continue;
+    }
+    say(() => text.say("looking", { name: file.name }));
+    const looked = await look(file);
+    if (mine !== batch) return;
+    if (looked === null) continue;
+    const { finding } = looked;
+    const shown = { name: file.name, ...looked };
+    const found = spoken(finding);
+    pictures++;
+    faces += found.length;
+    light = finding.light;
+    looks.add(
+      finding.faces.map((face) => face.look),
+      Number.POSITIVE_INFINITY,
+    );
+    const where = { source: file.name, at: new Date(), width: finding.width, height: finding.height };
+    journal.add(found.map((face) => rowOf(face, where)));
+    strip.add(file, shown);
+    stage.show(shown, true);
+    log.draw();
+    panel.draw(looks, light);
+    const single = { name: file.name, count: found.length };
+    say(() =>
+      pictures === 1
+        ? text.say("pictureDone", { name: single.name, faces: text.faces(single.count) })
+        : text.say("picturesDone", { count: text.number(pictures), faces: text.faces(faces) }),
+    );
+  }
+  if (pictures === 0) say(() => text.say("ready"));
+}
+
+/** Look at one file; null, and a word about it, when that cannot be done. */
+async function look(file: File): Promise<Looked | null> {
+  try {
+    await ready;
+    return await client.look(file, closely.checked);
+  } catch (error) {
+    if (error instanceof Unreadable) complain("unreadable", { name: file.name });
+    else if (error instanceof Broken) complain("broken", { why: error.message });
+    else throw error;
+    return null;
+  }
+}
+
+/** Show a picture of the strip again; it is in the log already. */
+async function lookAgain(file: File): Promise<void> {
+  const mine = batch;
+  const looked = await look(file);
+  if (looked === null || mine !== batch) return;
+  stage.show({ name: file.name, ...looked }, true);
+  say(() => text.say("pictureDone", { name: file.name, faces: text.faces(spoken(looked.finding).length) }));
+}
+
+async function watchClip(file: File): Promise<void> {
+  const mine = begin();
+  try {
+    await ready;
+    const opened = await Live.clip(file);
+    if (mine === batch) await watch(opened, () => file.name, mine);
+    else opened.stop();
+  } catch (error) {
+    if (error instanceof Unplayable) complain("unplayable", { name: file.name });
+    else if (error instanceof Broken) complain("broken", { why: error.message });
+    else throw error;
+    say(() => text.say("ready"));
+  }
+}
+
+async function watchWebcam(): Promise<void> {
+  const mine = begin();
+  try {
+    await ready;
+    const opened = await Live.webcam(() => {
+      if (mine === batch) complain("webcamLost", {});
+      stop();
+    });
+    if (mine === batch) await watch(opened, () => text.say("webcamName"), mine);
+    else opened.stop();
+  } catch (error) {
+    if (error instanceof Broken) complain("broken", { why: error.message });
+    else if (!(error instanceof DOMException)) throw error;
+    else if (error.name === "NotAllowedError") complain("webcamRefused", {});
+    else if (error.name === "NotFoundError") complain("webcamNone", {});
+    else complain("webcamBusy", { why: error.name });
+    say(() => text.say("ready"));
+  }
+}
+
+async function watch(opened: Live, name: () => string, mine: number): Promise<void> {
+  live = opened;
+  closely.checked = false; // a live board has no time for it either; who wants it ticks it again
+  at("meter").hidden = false;
+  at("stop").hidden = false;
+  const pause = at("pause");
+  pause.hidden = false;
+  pause.dataset.t = "pause";
+  pause.textContent = text.say("pause");
+  say(() => text.say("watching", { name: name() }));
+  const isClip = opened.video.srcObject === null;
+  let logged = Number.NEGATIVE_INFINITY;
+  let listed = Number.NEGATIVE_INFINITY;
+  const times: number[] = [];
+  const ended = await opened.watch(client, {
+    closely: () => closely.checked,
+    frame: (looked, seconds) => {
+      const { finding } = looked;
+      const now = performance.now();
+      times.push(now);
+      while (times.length > 2 && now - (times[0] as number) > 2000) times.shift();
+      light = finding.light;
+      looks.add(
+        finding.faces.map((face) => face.look),
+        now,
+      );
+      const due = now - listed >= LIST_EVERY_MS;
+      stage.show({ name: name(), ...looked }, due);
+      if (due) {
+        listed = now;
+        panel.draw(looks, light);
+        meter(times, finding.ms);
+      }
+      if (now - logged >= LOG_EVERY_MS) {
+        logged = now;
+        const source = isClip ? `${name()} ${seconds.toFixed(1)} s` : name();
+        const where = { source, at: new Date(), width: finding.width, height: finding.height };
+        journal.add(spoken(finding).map((face) => rowOf(face, where)));
+        log.draw();
+      }
+    },
+  });
+  if (mine !== batch) return;
+  panel.draw(looks, light);
+  stage.list();
+  if (ended) {
+    stop();
+    say(() => text.say("ended", { name: name() }));
+  }
+}
+
+/** Show the pace: frames of the last two seconds, and the last frame's milliseconds. */
+function meter(times: readonly number[], ms: { detect: number; classify: number }): void {
+  const first = times[0] ?? 0;
+  const last = times[times.length - 1] ?? 0;
+  at("fps").textContent = last > first ? text.number((1000 * (times.length - 1)) / (last - first), 1) : "–";
+  at("ms").textContent = text.number(ms.detect + ms.classify, 1);
+  at("ms-detect").textContent = text.number(ms.detect, 1);
+  at("ms-classify").textContent = text.number(ms.classify, 1);
+}
+
+function stop(): void {
+  live?.stop();
+  live = null;
+  at("pause").hidden = at("stop").hidden = true;
+  say(() => text.say("stopped"));
+}
+
+function togglePause(): void {
+  if (live === null) return;
+  const { video } = live;
+  const pause = at("pause");
+  pause.dataset.t = video.paused ? "pause" : "resume";
+  if (video.paused) void video.play();
+  else video.pause();
+  pause.textContent = text.say(pause.dataset.t as Key);
+  const paused = pause.dataset.t === "resume";
+  say(() => text.say(paused ? "paused" : "ready"));
+}
+
+function reason(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function listen(): void {
+  at("language").addEventListener("change", (event) => {
+    text.choose((event.target as HTMLSelectElement).value as Language);
+    translate();
+  });
+  at("choose").addEventListener("click", () => files.click());
+  files.addEventListener("change", () => {
+    const chosen = [...(files.files ?? [])];
+    files.value = ""; // the same file chosen again is a change again
+    void take(chosen);
+  });
+  at("webcam").addEventListener("click", () => void watchWebcam());
+  at("pause").addEventListener("click", togglePause);
+  at("stop").addEventListener("click", stop);
+  at("example").addEventListener("click", async () => {
+    const picture = await (await fetch("./example.webp")).blob();
+    await take([new File([picture], text.say("exampleName"), { type: picture.type })]);
+  });
+  const screen = at("screen");
+  // The whole window takes what is dropped: a picture beside the frame must not replace the page.
+  window.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    screen.classList.add("over");
+  });
+  window.addEventListener("dragleave", (event) => {
+    if (event.relatedTarget === null) screen.classList.remove("over");
+  });
+  window.addEventListener("drop", (event) => {
+    event.preventDefault();
+    screen.classList.remove("over");
+    void take([...(event.dataTransfer?.files ?? [])]);
+  });
+  window.addEventListener("paste", (event) => void take([...(event.clipboardData?.files ?? [])]));
+}
+
+/** Keep the page for use without a network. */
+async function keepOffline(): Promise<void> {
+  if (!("serviceWorker" in navigator)) return;
+  await navigator.serviceWorker.register("./sw.js");
+  await navigator.serviceWorker.ready;
+  const offline = at("offline");
+  offline.dataset.t = "offlineReady";
+  offline.textContent = text.say("offlineReady");
+  document.documentElement.dataset.offline = "true";
+}
+
+listen();
+translate();
+// A page opened from where no worker may be kept still works, with the network.
+keepOffline().catch(() => undefined);
