@@ -92,14 +92,16 @@ class ScriptedLink:
         self.up = False
         self.will: Message | None = None
         self.attempts = 0
+        self.certificates: list[Path | None] = []
         self.published: list[Message] = []
         self.subscribed: list[str] = []
         self.news: list[News] = []
         self._token = 0
 
-    def connect(self, will: Message | None) -> None:
+    def connect(self, will: Message | None, certificate: Path | None = None) -> None:
         self.attempts += 1
         self.will = will
+        self.certificates.append(certificate)
         if self.accepts:
             self.up = True
             self.news.append(Connected(version="5", receive_max=self.receive_max))

@@ -8,11 +8,19 @@ from agent.errors import ConfigError, MaskwatchError, NotPermittedError
 from agent.settings import MqttSettings
 
 
-class Credentials:
-    """Reads the files that the settings name, each time anew: a renewed one counts from the next connection on.
+def find(name: str, environ: Mapping[str, str]) -> Path:
+    """Give a file of the settings; a relative name is looked up in $CREDENTIALS_DIRECTORY first.
 
-    A relative name is looked up in $CREDENTIALS_DIRECTORY first (systemd.exec(5), LoadCredential=).
+    Source: systemd.exec(5), LoadCredential=.
     """
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    if directory and (Path(directory) / name).exists():  # an absolute name stays what it is
+        return Path(directory) / name
+    return Path(name)
+
+
+class Credentials:
+    """Reads the files that the settings name, each time anew: a new one counts from the next connection on."""
 
     def __init__(self, settings: MqttSettings, environ: Mapping[str, str]) -> None:
         self._settings = settings
@@ -34,8 +42,11 @@ class Credentials:
             raise ConfigError("its first line is empty", where=str(path), remedy="write the password there")
         return lines[0]
 
-    def tls(self) -> ssl.SSLContext | None:
-        """Make what TLS needs, or None for a plain connection. Raises ConfigError or NotPermittedError."""
+    def tls(self, certificate: Path | None = None) -> ssl.SSLContext | None:
+        """Make what TLS needs, or None for a plain connection. certificate: to show in place of the settings'.
+
+        Raises ConfigError or NotPermittedError.
+        """
         settings = self._settings
         if not settings.tls:
             return None
@@ -45,7 +56,7 @@ class Credentials:
         except OSError as error:  # ssl.SSLError is one
             raise _judge(error, ca_file or Path("the system's trust store"), "mqtt.ca_file") from error
         if settings.cert_file:
-            self._load_own(context, self._find(settings.cert_file), self._find(settings.key_file))
+            self._load_own(context, certificate or self._find(settings.cert_file), self._find(settings.key_file))
         if settings.insecure:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
@@ -67,10 +78,7 @@ class Credentials:
             ) from error
 
     def _find(self, name: str) -> Path:
-        directory = self._environ.get("CREDENTIALS_DIRECTORY")
-        if directory and (Path(directory) / name).exists():  # an absolute name stays what it is
-            return Path(directory) / name
-        return Path(name)
+        return find(name, self._environ)
 
 
 def _judge(error: OSError | UnicodeDecodeError, path: Path, setting: str) -> MaskwatchError:

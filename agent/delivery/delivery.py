@@ -32,6 +32,7 @@ from agent.delivery.presence import Presence
 from agent.delivery.publisher import Rebuild
 from agent.delivery.reconnect import Reconnect
 from agent.delivery.refusals import Refusals
+from agent.delivery.renewal import Renewal
 from agent.delivery.requests import Invalid, Request
 from agent.delivery.topics import HOME_ASSISTANT_STATUS, Identity
 from agent.errors import MaskwatchError
@@ -44,6 +45,7 @@ _log = logging.getLogger(__name__)
 
 _BROKER_PATIENCE = 1.5  # keep-alives until a broker takes a silent client for gone: MQTT 5.0 section 3.1.2.10
 _GOODBYE_NS = 1 * NS_PER_S  # for the last status to be answered
+_LAST_WORDS_NS = 5 * NS_PER_S  # for what is unanswered, before a connection is ended for a new certificate's sake
 _FAILURE = 128  # reason codes from here on are failures
 
 
@@ -63,12 +65,17 @@ class Delivery:
         rng: random.Random,
         telemetry: Callable[[], Telemetry | None],
         frames_coming: Callable[[], bool],
+        renewal: Renewal | None = None,
     ) -> None:
-        """telemetry: asked every report.telemetry_every_s. frames_coming: while true, draining is capped."""
+        """telemetry: asked every report.telemetry_every_s. frames_coming: while true, draining is capped.
+
+        renewal: None where the settings' files are all there is, and no credentials of systemd's.
+        """
         self._identity = identity
         self._hand_over = hand_over
         self._outbox = outbox
         self._link = link
+        self._renewal = renewal or Renewal(mqtt, {}, clock)
         self._clock = clock
         self._frames_coming = frames_coming
         insecure = mqtt.tls and mqtt.insecure
@@ -106,6 +113,13 @@ class Delivery:
     def replay(self, first: int) -> int:
         """Send again what the outbox still holds from `first` on; gives the first sequence there is (0: none)."""
         return self._lane.replay(first)
+
+    def renew(self, pem: str) -> str:
+        """Keep a new certificate of this device, and connect with it once what is unanswered now is answered.
+
+        Returns what happens next, for people. Raises ValueError for one that is not taken, OSError for the disk.
+        """
+        return self._renewal.offer(pem)
 
     def drain(self, within_s: float) -> bool:
         """Store everything handed over, then publish until all is acknowledged or the time is over; True if all is.
@@ -146,10 +160,12 @@ class Delivery:
         self._intake.step()
         if self._lane.check_stream(is_up=self._is_up):
             self._unanswered = dict.fromkeys(self._unanswered, self._identity.events)
+        is_last = self._is_up and self._leave_for_certificate()
         self._connect()
         if self._is_up:
             self._say_present()
-            self._lane_ns = self._send_events() if self._may_send() else self._presence.introduced_by_ns
+            may_send = self._may_send() and not is_last
+            self._lane_ns = self._send_events() if may_send else self._presence.introduced_by_ns
         found = self._heed(self._wait(end_ns))
         self._lane.acknowledge()
         self._tell()
@@ -158,7 +174,7 @@ class Delivery:
     def _wait(self, end_ns: int) -> list[News]:
         dues_ns = [end_ns, self._intake.due_ns, self._reconnect.due_ns]
         if self._is_up:
-            dues_ns += [self._presence.due_ns(room=self._room), self._lane_ns]
+            dues_ns += [self._presence.due_ns(room=self._room), self._lane_ns, self._leave_ns]
         due_ns = min(instant_ns for instant_ns in dues_ns if instant_ns is not None)
         timeout_s = max(0.0, (due_ns - self._clock.now_ns()) / NS_PER_S)
         return self._link.wait(timeout_s, self._hand_over.fileno())
@@ -173,10 +189,33 @@ class Delivery:
             self._disconnected(Trouble.TIMEOUT, f"asleep for {(now_ns - before_ns) / NS_PER_S:.0f} s")
         if self._reconnect.overdue():
             self._link.drop()
-            self._reconnect.failed(Trouble.TIMEOUT, "the broker accepts the connection and does not answer")
+            self._disconnected(Trouble.TIMEOUT, "the broker accepts the connection and does not answer")
         elif self._reconnect.is_due:
-            self._link.connect(self._presence.will(self._outbox.session + 1))
+            self._link.connect(self._presence.will(self._outbox.session + 1), self._renewal.shown())
             self._reconnect.begun()
+
+    @property
+    def _leave_ns(self) -> int | None:
+        """When to ask next whether to end the connection for a new certificate's sake."""
+        due_ns = self._renewal.due_ns
+        return due_ns if due_ns is None or self._clock.now_ns() < due_ns else due_ns + _LAST_WORDS_NS
+
+    def _leave_for_certificate(self) -> bool:
+        """End the connection when a new certificate's turn has come. Returns whether no event may go until then.
+
+        Without a goodbye: should nothing connect any more, it is the will that says so.
+        """
+        due_ns, now_ns = self._renewal.due_ns, self._clock.now_ns()
+        if due_ns is None or now_ns < due_ns:
+            return False
+        if (self._unanswered or self._presence.has_answers) and now_ns < due_ns + _LAST_WORDS_NS:
+            return True
+        self._renewal.begin_turn()
+        self._link.drop()
+        self._unanswered.clear()
+        self._lane.pump.disconnected()
+        self._reconnect.again()
+        return False
 
     def _may_send(self) -> bool:
         """Tell whether the broker has answered our introduction; one that never does is dropped."""
@@ -193,6 +232,7 @@ class Delivery:
         self._receive_max = receive_max
         self._unanswered.clear()
         self._reconnect.succeeded()
+        self._renewal.connected()
         self._refusals.connected()
         self._presence.connected()
         self._lane.connected()
@@ -202,9 +242,10 @@ class Delivery:
     def _disconnected(self, trouble: Trouble, sentence: str) -> None:
         if trouble is Trouble.CLOSED and self._refusals.sentence:
             trouble, sentence = Trouble.MESSAGE_REFUSED, self._refusals.sentence
+        another = not self._is_up and self._renewal.failed(trouble, sentence)
         self._unanswered.clear()
         self._lane.pump.disconnected()
-        self._reconnect.failed(trouble, sentence)
+        self._reconnect.failed(trouble, sentence, at_once=another)
 
     # What goes out.
 
@@ -214,8 +255,8 @@ class Delivery:
 
     @property
     def _hindrance(self) -> str:
-        """What keeps events from getting through a connection, or an empty string."""
-        return self._lane.sentence or self._refusals.sentence
+        """What somebody should see to though there is a connection, or an empty string."""
+        return self._lane.sentence or self._refusals.sentence or self._renewal.sentence
 
     def _say_present(self) -> None:
         hindered = self._intake.disk.text or self._lane.disk.text or self._hindrance

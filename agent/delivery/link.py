@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from enum import Enum
+from pathlib import Path
 from typing import Literal, Protocol
 
 import msgspec
@@ -95,8 +96,11 @@ News = Connected | Refused | Lost | Answered | Received | SubscriptionRefused
 class Link(Protocol):
     """A connection to a broker, driven by one thread; failures are News, never exceptions."""
 
-    def connect(self, will: Message | None) -> None:
-        """Begin to connect, without waiting. Ends in Connected or Refused. will: None for who only listens."""
+    def connect(self, will: Message | None, certificate: Path | None = None) -> None:
+        """Begin to connect, without waiting. Ends in Connected or Refused.
+
+        will: None for who only listens. certificate: to show in place of the settings', with the same key.
+        """
 
     def subscribe(self, topics: Sequence[str]) -> None:
         """Ask for topics, QoS 1."""

@@ -16,6 +16,7 @@ import queue
 import select
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import paho.mqtt.client as paho
@@ -76,6 +77,7 @@ class MqttLink:
         self._results: queue.SimpleQueue[tuple[int, _Dialled | Refused]] = queue.SimpleQueue()
         self._attempt = 0  # numbers the attempts, so that the result of one given up is known
         self._will: Message | None = None
+        self._certificate: Path | None = None
         self._versions = Versions(settings.protocol)
         self._version: Version = "5"
         self._client: paho.Client | None = None
@@ -84,9 +86,10 @@ class MqttLink:
         self._subscribing: dict[int, Sequence[str]] = {}
         self._news: list[News] = []
 
-    def connect(self, will: Message | None) -> None:
+    def connect(self, will: Message | None, certificate: Path | None = None) -> None:
         """Begin to connect, without waiting. Ends in Connected or Refused."""
         self._will = will
+        self._certificate = certificate
         self._begin(self._versions.first)
 
     def subscribe(self, topics: Sequence[str]) -> None:
@@ -186,7 +189,7 @@ class MqttLink:
             client.will_set(self._will.topic, self._will.payload, self._will.qos, self._will.retain)
         if self._settings.username:
             client.username_pw_set(self._settings.username, self._credentials.password())
-        context = self._credentials.tls()
+        context = self._credentials.tls(self._certificate)
         if context is not None:
             client.tls_set_context(context)
         client.on_socket_open = prepare

@@ -78,6 +78,11 @@ class Presence:
         with self._lock:
             self._answers.append(message)
 
+    @property
+    def has_answers(self) -> bool:
+        """Whether answers wait to be sent."""
+        return bool(self._answers)
+
     def connected(self) -> None:
         """Begin anew: the broker may have forgotten everything."""
         self._told = None

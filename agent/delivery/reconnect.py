@@ -89,8 +89,13 @@ class Reconnect:
         self.sentence = ""
         self._complaint.over()
 
-    def failed(self, trouble: Trouble, sentence: str) -> None:
-        """An attempt, or a connection, has come to its end."""
+    def again(self) -> None:
+        """A connection was ended by our own wish, to have another one at once."""
+        self.up_since_ns = None
+        self._next_ns = self._clock.now_ns()
+
+    def failed(self, trouble: Trouble, sentence: str, *, at_once: bool = False) -> None:
+        """An attempt, or a connection, has come to its end. at_once: the next one is another, and owes no wait."""
         now_ns = self._clock.now_ns()
         if self.up_since_ns is not None:
             if now_ns - self.up_since_ns >= STABLE_S * NS_PER_S:
@@ -106,7 +111,8 @@ class Reconnect:
         elif trouble in _BROKER_AWAY:
             self._short_lives = 0  # it was the broker that ended, and not a fight
         backoff = self._slow if trouble in _SOMEBODY_MUST_ACT else self._quick
-        self._next_ns = now_ns + backoff.next_ns(limit_min_s=_CROWD_S if self._in_crowd else 0.0)
+        wait_ns = 0 if at_once else backoff.next_ns(limit_min_s=_CROWD_S if self._in_crowd else 0.0)
+        self._next_ns = now_ns + wait_ns
         self._waits_for_clock = trouble in _CLOCK_MAY_BE_WRONG and not self._clock.trusted()
         self.connecting = False
         self.up_since_ns = None

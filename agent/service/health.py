@@ -5,14 +5,12 @@ raspberrypi-hwmon driver (reading the firmware's get_throttled file instead make
 """
 
 import os
-import ssl
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from agent.clock import NS_PER_S, Clock
+from agent.delivery.certificate import read_certificate
 
 _DAY_NS = 86_400 * NS_PER_S
 
@@ -29,7 +27,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_health(directory: Path, cert_file: str, clock: Clock, *, root: Path = Path("/")) -> Health:
-    """Read all of it. directory: the outbox's; cert_file: the device's certificate, or empty."""
+    """Read all of it. directory: the outbox's; cert_file: the certificate in use, or empty."""
     return Health(
         memory_mb=_field(root / "proc/self/status", "VmRSS:") / 1024,
         disk_free_mb=_disk_free_mb(directory),
@@ -57,51 +55,11 @@ def throttled(sys: Path) -> bool | None:
     return any(int(sign) > 0 for sign in signs) if signs else None
 
 
-def certificate_end_ns(pem: str) -> int:
-    """Give the notAfter of a PEM's first certificate, in nanoseconds since 1970.
-
-    Raises ValueError if there is no certificate in it. Source: RFC 5280, sections 4.1 and 4.1.2.5; X.690 for DER.
-    """
-    begin, end = pem.find("-----BEGIN CERTIFICATE-----"), pem.find("-----END CERTIFICATE-----")
-    if begin < 0 or end < begin:
-        raise ValueError("holds no PEM certificate")
-    certificate = ssl.PEM_cert_to_DER_cert(pem[begin:end] + "-----END CERTIFICATE-----")
-    try:
-        _, signed = next(_parts(certificate))
-        _, body = next(_parts(signed))
-        fields = [(tag, value) for tag, value in _parts(body) if tag != 0xA0]  # 0xa0: the optional version
-        validity = fields[3][1]  # after serial, signature and issuer
-        tag, not_after = list(_parts(validity))[1]
-        text = not_after.decode("ascii")
-        if tag == 0x17:  # UTCTime: two digits of the year, 50 and above are the last century
-            text = ("19" if text >= "50" else "20") + text
-        moment = datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
-    except (StopIteration, IndexError, ValueError) as error:
-        raise ValueError("the certificate in it is damaged") from error
-    return int(moment.timestamp()) * NS_PER_S
-
-
-def _parts(der: bytes) -> Iterator[tuple[int, bytes]]:
-    """Give tag and content of each element of a DER sequence's content."""
-    at = 0
-    while at < len(der):
-        tag, length = der[at], der[at + 1]
-        at += 2
-        if length & 0x80:  # the long form: the low bits count the bytes of the length
-            width = length & 0x7F
-            length = int.from_bytes(der[at : at + width], "big")
-            at += width
-        if at + length > len(der):
-            raise ValueError("an element is longer than what holds it")
-        yield tag, der[at : at + length]
-        at += length
-
-
 def _days_left(cert_file: str, clock: Clock) -> float | None:
     if not cert_file or not clock.trusted():
         return None
     try:
-        return (certificate_end_ns(Path(cert_file).read_text("ascii")) - clock.wall_ns()) / _DAY_NS
+        return (read_certificate(Path(cert_file).read_text("ascii")).ends_ns - clock.wall_ns()) / _DAY_NS
     except (OSError, ValueError):
         return None
 

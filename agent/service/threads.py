@@ -16,7 +16,7 @@ from agent.delivery.handover import HandOver
 from agent.errors import UnavailableError
 from agent.pipeline import Pipeline
 from agent.seams import Camera, End, Frame, Silence, Stop
-from agent.service.commands import replay
+from agent.service.commands import renew, replay
 from agent.service.inbox import Commanded, Inbox, Opened, Over
 from agent.service.pace import Pace, wait_until
 from agent.service.reports import CameraReport
@@ -149,10 +149,13 @@ def deliver(work: Deliver, inbox: Inbox) -> None:
     delivery = opened.delivery
     while not work.stopping.is_set():
         for request in delivery.step(DELIVERY_STEP_S):
-            if request.command.command == "replay":  # needs the outbox, and so this thread
-                replay(delivery, request)
-            else:
-                inbox.put(Commanded(request=request))
+            match request.command.command:  # the first two need what belongs to this thread
+                case "replay":
+                    replay(delivery, request)
+                case "renew":
+                    renew(delivery, request)
+                case _:
+                    inbox.put(Commanded(request=request))
         work.stage.beat()
     if not delivery.drain(PUBLISH_AT_STOP_S):
         _log.info("delivery.left backlog=%d", delivery.figures.backlog)

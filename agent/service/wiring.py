@@ -15,6 +15,7 @@ from agent.delivery.delivery import Delivery, Figures
 from agent.delivery.handover import HandOver
 from agent.delivery.mqtt import MqttLink
 from agent.delivery.outbox import Outbox
+from agent.delivery.renewal import Renewal
 from agent.delivery.topics import Identity
 from agent.pipeline import Pipeline
 from agent.seams import Camera
@@ -116,6 +117,7 @@ def make_parts(loaded: Loaded, world: World, inbox: Inbox, spawn: Spawn, stack: 
             hand_over=hand_over,
             outbox=outbox,
             link=link,
+            renewal=Renewal(settings.mqtt, world.environ, clock),
             clock=clock,
             rng=random.Random(world.new_id()),
             telemetry=reporter.periodic,
@@ -138,8 +140,7 @@ def make_parts(loaded: Loaded, world: World, inbox: Inbox, spawn: Spawn, stack: 
         camera_report=camera_report,
         reporter=reporter,
         commands=Commands(
-            settings=settings,
-            clock=clock,
+            vision=settings.vision,
             inbox=inbox,
             telemetry=reporter.since_start,
             diagnosis=reporter.diagnosis,

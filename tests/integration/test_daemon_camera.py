@@ -30,7 +30,6 @@ def test_a_slow_camera_lives_and_a_stalled_one_is_opened_again(tmp_path: Path, s
         (switches / "slow").unlink()
         (switches / "stalled").touch()
         wait_for(lambda: "camera.back source=v4l2:/dev/shim" in agent.log.read_text(), what="the recovery")
-        assert not (switches / "stalled").exists()
         assert agent.terminate() == 0
         log = agent.log.read_text()
     assert "camera.lost source=v4l2:/dev/shim why=no frame for " in log

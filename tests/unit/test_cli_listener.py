@@ -50,7 +50,7 @@ class ScriptedLink:
         self.script = list(script)
         self.calls: list[str] = []
 
-    def connect(self, will: Message | None) -> None:
+    def connect(self, will: Message | None, certificate: object = None) -> None:
         assert will is None
         self.calls.append("connect")
 

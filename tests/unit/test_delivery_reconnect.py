@@ -199,3 +199,26 @@ def test_a_broker_that_is_started_again_and_again_is_no_fight_over_the_client_id
         assert reconnect.trouble is Trouble.CLOSED
         reconnect.begun()
         reconnect.failed(away, "not there")
+
+
+def test_an_attempt_of_another_kind_follows_at_once_and_owes_nothing() -> None:
+    clock = TurnedClock()
+    reconnect = made(clock)
+    reconnect.begun()
+    reconnect.failed(Trouble.TLS_CLIENT_CERTIFICATE, "refused", at_once=True)
+    assert wait_s(reconnect, clock) == 0
+    assert said(reconnect) == (Trouble.TLS_CLIENT_CERTIFICATE, "refused", None)
+    reconnect.begun()
+    reconnect.failed(Trouble.TLS_CLIENT_CERTIFICATE, "refused")
+    assert 5 <= wait_s(reconnect, clock) <= 10, "the first wait, not the second"
+
+
+def test_a_connection_that_was_ended_by_our_own_wish_has_no_trouble() -> None:
+    clock = TurnedClock()
+    reconnect = made(clock)
+    reconnect.begun()
+    reconnect.succeeded()
+    clock.turn(1)
+    reconnect.again()
+    assert (wait_s(reconnect, clock), reconnect.is_due) == (0, True)
+    assert said(reconnect) == (None, "", None)

@@ -1,16 +1,14 @@
 """The board's numbers, from files like the kernel's, and from this machine's own."""
 
 import shutil
-import subprocess
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from agent.clock import NS_PER_S
-from agent.service.health import certificate_end_ns, read_health, temperature_c, throttled
+from agent.delivery.certificate import read_certificate
+from agent.service.health import read_health, temperature_c, throttled
+from tests.certificates import Signer, new_key
 from tests.unit.service_clock import TestClock
 
 
@@ -19,18 +17,6 @@ def put(root: Path, files: dict[str, str]) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     return root
-
-
-def make_certificate(folder: Path, days: int, *, name: str = "device", key: Path | None = None) -> tuple[Path, Path]:
-    """Make a self-signed certificate with openssl, or skip."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl: apt-get install openssl")
-    certificate, own_key = folder / f"{name}.pem", key or folder / f"{name}.key"
-    new_key = ["-key", str(own_key)] if key else ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    keyout = [] if key else ["-keyout", str(own_key)]
-    command = ["openssl", "req", "-x509", *new_key, *keyout, "-out", str(certificate), "-subj", f"/CN={name}"]
-    subprocess.run([*command, "-days", str(days)], check=True, capture_output=True, timeout=60)
-    return certificate, own_key
 
 
 def test_the_numbers_are_the_kernels(tmp_path: Path) -> None:
@@ -86,19 +72,10 @@ def test_too_little_voltage_or_a_slowed_processor_is_throttled_and_a_fan_is_not(
     assert throttled(tmp_path) is True
 
 
-@pytest.mark.parametrize("days", [30, 20_000])  # 20,000 days are beyond 2049: another time format in the certificate
-def test_the_end_of_a_certificate_is_the_one_that_openssl_reads(tmp_path: Path, days: int) -> None:
-    certificate, _ = make_certificate(tmp_path, days)
-    said = subprocess.run(
-        ["openssl", "x509", "-enddate", "-noout", "-in", str(certificate)], check=True, capture_output=True, text=True
-    ).stdout
-    expected = datetime.strptime(said.strip(), "notAfter=%b %d %H:%M:%S %Y GMT").replace(tzinfo=UTC)
-    assert certificate_end_ns(certificate.read_text()) == int(expected.timestamp()) * NS_PER_S
-
-
 def test_days_are_counted_only_with_a_clock_to_count_with(tmp_path: Path) -> None:
-    certificate, _ = make_certificate(tmp_path, 30)
-    end_ns = certificate_end_ns(certificate.read_text())
+    certificate = tmp_path / "device.pem"
+    certificate.write_text(Signer().sign(new_key(), "cam1", days=30))
+    end_ns = read_certificate(certificate.read_text()).ends_ns
     trusted = TestClock(wall_ns=end_ns - 36 * 3600 * NS_PER_S)
     assert read_health(tmp_path, str(certificate), trusted).certificate_days == 1.5
     assert read_health(tmp_path, str(certificate), TestClock()).certificate_days is None
@@ -107,30 +84,3 @@ def test_days_are_counted_only_with_a_clock_to_count_with(tmp_path: Path) -> Non
 
 def test_a_disk_that_does_not_answer_has_no_room(tmp_path: Path) -> None:
     assert read_health(tmp_path / "gone", "", TestClock()).disk_free_mb == 0.0
-
-
-@given(st.data())
-def test_a_damaged_certificate_is_a_value_error_and_nothing_else(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
-    good = _good_pem(tmp_path_factory)
-    body = good.splitlines()[1:-1]
-    text = "".join(body)
-    cut = data.draw(st.integers(0, 200))
-    damaged = "-----BEGIN CERTIFICATE-----\n" + text[: cut - cut % 4] + "\n-----END CERTIFICATE-----\n"
-    with pytest.raises(ValueError):
-        certificate_end_ns(damaged)
-
-
-def test_a_text_without_a_certificate_is_a_value_error() -> None:
-    with pytest.raises(ValueError, match="holds no PEM certificate"):
-        certificate_end_ns("hello")
-
-
-_made: list[str] = []
-
-
-def _good_pem(factory: pytest.TempPathFactory) -> str:
-    if not _made:
-        _made.append(make_certificate(factory.mktemp("pem"), 30)[0].read_text())
-    return _made[0]

@@ -267,8 +267,12 @@ class ScriptedDelivery:
         self.calls.append(("replay", first))
         return 7
 
-    def reply(self, request: Any, *, ok: bool, message: str, result: dict[str, Any]) -> None:
-        self.calls.append(("reply", ok, result))
+    def renew(self, pem: str) -> str:
+        self.calls.append(("renew", pem))
+        return "kept"
+
+    def reply(self, request: Any, *, ok: bool, message: str, result: dict[str, Any] | None = None) -> None:
+        self.calls.append(("reply", ok, result or message))
 
     def drain(self, within_s: float) -> bool:
         self.calls.append(("drain", within_s))
@@ -301,6 +305,12 @@ def test_replay_is_answered_where_the_outbox_is_and_other_commands_by_the_superv
     passed_on = inbox.take(0)
     assert isinstance(passed_on, Commanded)
     assert passed_on.request.command == Command(command="ping")
+    assert inbox.take(0) is None
+
+
+def test_a_certificate_is_kept_by_the_thread_that_connects() -> None:
+    delivery, inbox = run_deliver(Command(command="renew", certificate="pem"), goodbye=None)
+    assert delivery.calls[:2] == [("renew", "pem"), ("reply", True, "kept")]
     assert inbox.take(0) is None
 
 

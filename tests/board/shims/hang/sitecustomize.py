@@ -5,14 +5,13 @@ for it: put this folder on the service's PYTHONPATH and name a folder in which f
 
     [Service]
     Environment=PYTHONPATH=/path/to/hang MASKWATCH_SWITCHES=/run/switches MASKWATCH_SHIM_CAMERA=1
-    ReadWritePaths=/run/switches
 
     file          what happens while it is there
     vision        the vision thread hangs in its next frame
     delivery      the delivery thread (the publisher) hangs in its next step
     camera        the capture thread hangs in its next read
     supervisor    the supervisor hangs in its next look at the stages; nobody feeds the watchdog
-    stalled       the camera stays open and gives nothing; opening it again removes the file, and frames come again
+    stalled       the camera stays open and gives nothing until it is opened again; touching the file stalls it anew
     slow          the camera gives one frame a second
 
 The last two need MASKWATCH_SHIM_CAMERA: then `camera.source = "v4l2:/dev/shim"` is a live camera that shows an empty,
@@ -36,6 +35,14 @@ SOURCE = "v4l2:/dev/shim"
 
 def _is_on(name: str) -> bool:
     return (_SWITCHES / name).exists()
+
+
+def _since(name: str) -> int:
+    """Give when a switch was put there, in nanoseconds since 1970; 0: it is not there."""
+    try:
+        return (_SWITCHES / name).stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _hanging(name: str, honest: Callable[..., Any]) -> Callable[..., Any]:
@@ -83,16 +90,17 @@ def _give_it_a_camera() -> None:
 
         def __init__(self, settings: CameraSettings, clock: Clock) -> None:
             self._clock = clock
+            self._cured = 0
             self._noise = np.random.default_rng(7)
             # Coarse texture and a little noise: a picture that is flat or always the same would be called blind.
             tiles = self._noise.integers(60, 180, (settings.height // 16, settings.width // 16, 3), np.uint8)
             self._room = np.kron(tiles, np.ones((16, 16, 1), np.uint8))
 
         def open(self) -> None:
-            (_SWITCHES / "stalled").unlink(missing_ok=True)
+            self._cured = _since("stalled")
 
         def grab(self, timeout_s: float) -> Shot | None:
-            if _is_on("stalled"):
+            if _since("stalled") > self._cured:
                 time.sleep(timeout_s)
                 return None
             time.sleep(1.0 if _is_on("slow") else 1 / 15)
