@@ -71,9 +71,9 @@ def _run(args: argparse.Namespace, now: Now) -> int:
     elif args.list:
         with Store.opened(folder) as store:
             tables = list(listing.tables(inventory.read(folder), store.entries(now=now()), now()))
-        console = Console(soft_wrap=True)
+        console = Console(soft_wrap=True, width=max(Console().width, _WIDTH))
         for table in tables:
-            console.print(table, width=max(console.width, _WIDTH))
+            console.print(table)
         if not tables:
             print("no boards yet, and no claims")
     else:
@@ -98,6 +98,7 @@ def _make(args: argparse.Namespace, now: datetime) -> None:
         if args.url is not None:
             _check_server(store, check_url(args.url))
     cache = Cache(args.cache)
+    ours = given(args.wheel) if args.wheel else cache.ours()
     targets = [
         Target(machine=machine, python=python)
         for machine in args.machine or MACHINES[:1]
@@ -108,7 +109,7 @@ def _make(args: argparse.Namespace, now: datetime) -> None:
         targets=targets,
         wheels=[wheel for target in targets for wheel in cache.for_target(target)],
         pip=cache.pip(),
-        ours=given(args.wheel) if args.wheel else cache.ours(),
+        ours=ours,
         ca=ca,
         config=config,
         board=board,

@@ -17,7 +17,7 @@ from tools.fleet.enrol.wheelhouse import BOARD, ROOT, Target, Wheel, put, versio
 
 _SYSTEMD = ROOT / "systemd"
 _PROVISION = ROOT / "deploy" / "provision"
-_FIRST = 'import runpy\n\nrunpy.run_module("provision", run_name="__main__", alter_sys=True)\n'
+_FIRST = b'import runpy\n\nrunpy.run_module("provision", run_name="__main__", alter_sys=True)\n'
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the same content is the same file
 
 
@@ -48,11 +48,11 @@ def provision(package: Path = _PROVISION) -> bytes:
         if not (prefix.startswith(b"#!") and prefix.endswith(b"\n") and package / "__main__.py" in modules):
             raise InputError("no package to provision with", where=str(package), remedy="bring back the checkout")
         archive = io.BytesIO()
-        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as content:
-            content.writestr(zipfile.ZipInfo("__main__.py", _LONG_AGO), _FIRST)
-            for module in modules:
-                name = Path("provision") / module.relative_to(package)
-                content.writestr(zipfile.ZipInfo(str(name), _LONG_AGO), module.read_bytes())
+        files = {"__main__.py": _FIRST}
+        files |= {f"provision/{module.relative_to(package)}": module.read_bytes() for module in modules}
+        with zipfile.ZipFile(archive, "w") as content:
+            for name, text in files.items():
+                content.writestr(zipfile.ZipInfo(name, _LONG_AGO), text, zipfile.ZIP_DEFLATED)
     return prefix + archive.getvalue()
 
 

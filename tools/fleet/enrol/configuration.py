@@ -42,10 +42,7 @@ def config_toml(wishes: Wishes) -> str:
     """
     table: dict[str, Any] = {"device": {}, "camera": {}, "mqtt": dict(_FILES)}
     for section, values in _overlay(wishes.overlay).items():
-        if not isinstance(values, dict):
-            table[section] = values  # which the agent refuses, with its reason
-        else:
-            table.setdefault(section, {}).update(values)
+        table.setdefault(section, {}).update(values)
     table["device"] |= {"site": wishes.site, "id": DEVICE}
     table["camera"] |= {} if wishes.camera is None else {"source": wishes.camera}
     table["mqtt"] |= {"url": wishes.broker} | ({} if wishes.ack_mode is None else {"ack_mode": wishes.ack_mode})
@@ -77,7 +74,7 @@ def check_url(url: str) -> str:
     return parts.hostname
 
 
-def _overlay(file: Path | None) -> dict[str, Any]:
+def _overlay(file: Path | None) -> dict[str, dict[str, Any]]:
     if file is None:
         return {}
     try:
@@ -86,9 +83,12 @@ def _overlay(file: Path | None) -> dict[str, Any]:
         raise _unreadable(error, file) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"not TOML: {error}", where=str(file), remedy="correct it") from error
-    device = table.get("device")
+    for section, values in table.items():
+        if not isinstance(values, dict):
+            what = f"{section} is a section, not a value"
+            raise ConfigError(what, where=str(file), remedy=f"write its keys below [{section}]")
     for key in ("site", "id"):
-        if isinstance(device, dict) and key in device:
+        if key in table.get("device", {}):
             what = f"device.{key} is not for a file that many boards share"
             remedy = "leave it out; --site says the site, and each board has an id of its own"
             raise ConfigError(what, where=str(file), remedy=remedy)
@@ -106,9 +106,7 @@ def _try(text: str) -> None:
             raise ConfigError(what, where="config.toml of the bundle", remedy=error.remedy) from error
 
 
-def _section(name: str, values: Any) -> str:
-    if not isinstance(values, dict):
-        return f"{name} = {_toml(values)}\n"
+def _section(name: str, values: dict[str, Any]) -> str:
     return "".join([f"\n[{name}]\n", *(f"{_key(key)} = {_toml(value)}\n" for key, value in values.items())])
 
 

@@ -7,6 +7,7 @@ in included), and nothing is parsed as a certificate request before its claim is
 import asyncio
 import json
 import logging
+import signal
 import socket
 import ssl
 import sys
@@ -177,6 +178,8 @@ def serve(folder: Path, address: Address, *, name: str, now: Callable[[], dateti
         ssl_context_factory=lambda *_: context,
     )
     shown = f"[{address.host}]" if ":" in address.host else address.host
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn ends in order for them, and then raises them once more
+        signal.signal(number, lambda *_: sys.exit(0))
     _log.info("up", extra={"line": {"listening": f"https://{shown}:{door.getsockname()[1]}"}})
     uvicorn.Server(config).run(sockets=[door])
 
