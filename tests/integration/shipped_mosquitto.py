@@ -53,6 +53,11 @@ class TestAuthority:
             store.renew(name, now=datetime.now(UTC), days=2)
             return store.certificate_of(name)
 
+    def reissue(self, *, new_key: bool = False) -> None:
+        """Let the root sign the issuing authority again."""
+        with Store.opened(self._folder) as store:
+            store.reissue(self._folder / "root", now=datetime.now(UTC), new_key=new_key)
+
     def revoke(self, name: str) -> None:
         with Store.opened(self._folder) as store:
             store.revoke(name, now=datetime.now(UTC))

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.delivery import discovery
 from agent.delivery.topics import Identity
@@ -156,6 +158,37 @@ def test_a_revoked_board_is_refused_after_a_reload_and_the_others_stay(own_world
         assert gate.connected
 
 
+def test_an_issuing_authority_that_was_signed_again_is_the_same_to_boards_old_and_new(own_world: World) -> None:
+    own_world.authority.reissue()
+    own_world.broker.take_revocations()
+    own_world.broker.stop()
+    own_world.broker.start()
+    new = own_world.authority.issue("new")
+    with own_world.client("door") as door, Client(own_world.broker, own_world.authority.ca, new) as board:
+        assert (door.connected, board.connected) == (True, True)
+
+
+def test_a_new_key_of_the_issuing_authority_shuts_out_whom_the_old_one_has_signed(own_world: World) -> None:
+    own_world.authority.reissue(new_key=True)
+    own_world.broker.take_revocations()
+    own_world.broker.stop()
+    own_world.broker.start()
+    new = own_world.authority.issue("new")  # by the same root: the broker's cafile and the boards' are as before
+    with own_world.client("door") as door, Client(own_world.broker, own_world.authority.ca, new) as board:
+        assert (door.connected, board.connected) == (False, True)
+
+
+def test_a_board_that_hides_who_signed_it_is_refused(own_world: World, tmp_path: Path) -> None:
+    """mosquitto trusts the root alone, so a file without the issuing authority's certificate proves nothing."""
+    certificate, key = own_world.pairs["door"]
+    alone = tmp_path / "alone.pem"
+    alone.write_text(
+        certificate.read_text().partition("-----END CERTIFICATE-----\n")[0] + "-----END CERTIFICATE-----\n"
+    )
+    with Client(own_world.broker, own_world.authority.ca, (alone, key)) as door:
+        assert not door.connected
+
+
 def test_a_renewed_broker_certificate_counts_after_a_reload_and_disconnects_nobody(own_world: World) -> None:
     renewed = own_world.authority.renew("broker")
     with own_world.client("door") as door:
@@ -163,7 +196,7 @@ def test_a_renewed_broker_certificate_counts_after_a_reload_and_disconnects_nobo
         own_world.broker.reload()
         context = ssl.create_default_context(cafile=own_world.authority.ca)
         context.load_cert_chain(*own_world.pairs["gate"])
-        expected = ssl.PEM_cert_to_DER_cert(renewed.read_text())
+        expected = x509.load_pem_x509_certificate(renewed.read_bytes()).public_bytes(Encoding.DER)  # the first of two
         wait_for(lambda: served(own_world.broker.port, context) == expected, what="the new certificate")
         assert door.publish("maskwatch/lab/door/events") == 0x10
         assert door.lost is None
