@@ -336,6 +336,7 @@ class Scene:
 
     def __init__(self, folder: Path) -> None:
         need_root()
+        folder.mkdir(exist_ok=True)
         self.folder = folder
         self.root = make_root(folder / "root")
         self.authority = Authority(folder / "ca")

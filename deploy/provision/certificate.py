@@ -6,10 +6,10 @@ from . import openssl
 from .board import Board
 from .bundle import Bundle
 from .enrolment import ask_certificate
-from .identity import CERTIFICATE, KEY, STATE, Identity
+from .identity import CERTIFICATE, KEY, ROOT, STATE, Identity
 from .problem import Exit, Problem
 from .record import HOME, Record
-from .step import Action, Call, Folder, Step, Write, rights
+from .step import Action, Call, Folder, Step, Write, due, rights
 
 _USER = "maskwatch"
 
@@ -54,7 +54,7 @@ def certificate_step(
     board: Board, record: Record, bundle: Bundle, identity: Identity, say: Callable[[str], None]
 ) -> Step:
     """Give the step that sees to a certificate which belongs to the key, names this device and is valid."""
-    root = Write(path=f"{HOME}/ca.pem", data=bundle.data("ca.pem"))
+    root = Write(path=ROOT, data=bundle.data("ca.pem"))
     folder = Folder(path=STATE, mode=0o700, owner=_USER)
     request = f"{HOME}/{identity.device}.csr"
 
@@ -73,7 +73,7 @@ def certificate_step(
         return [why for why in (root.needed(board), folder.needed(board), certificate_fault()) if why]
 
     def actions() -> list[Action]:
-        found: list[Action] = [action for action in (root, folder) if action.needed(board)]
+        found = due("certificate", board, record, (root, folder))
         if certificate_fault():
             found.append(_source())
         return found

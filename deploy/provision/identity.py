@@ -11,6 +11,7 @@ from .step import Action, Call, Step
 
 STATE = "/var/lib/maskwatch"
 KEY = f"{HOME}/secrets/key.pem"
+ROOT = f"{HOME}/ca.pem"
 CERTIFICATE = f"{STATE}/device.pem"
 _SERIAL = "/proc/device-tree/serial-number"
 _PRODUCT = "/sys/class/dmi/id/product_uuid"

@@ -35,8 +35,8 @@ def install_steps(job: Job) -> list[Step]:
     board, record, bundle = job.board, job.record, job.bundle
     return [
         identity_step(board, record, job.identity),
-        user_step(board, bundle),
-        devices_step(board, bundle),
+        user_step(board, record, bundle),
+        devices_step(board, record, bundle),
         key_step(board),
         certificate_step(board, record, bundle, job.identity, job.say),
         release_step(board, bundle),
@@ -44,7 +44,7 @@ def install_steps(job: Job) -> list[Step]:
         current_step(board, bundle),
         configuration_step(board, record, bundle, job.identity),
         unit_step(board, record, bundle, job.facts),
-        journal_step(board, bundle),
+        journal_step(board, record, bundle),
         mounts_step(board, record, is_wanted=bundle.options.card_care),
         watchdog_step(board, record, bundle),
         wifi_step(board, record, bundle, job.facts),

@@ -89,7 +89,7 @@ class Record:
         if not board.is_folder(HOME):
             board.folder(HOME)
             self.absent = [path for path in SIDE_EFFECTS if not board.is_there(path)]
-        board.write(FILE, json.dumps(asdict(self), indent=1).encode() + b"\n")
+        board.write(FILE, json.dumps(asdict(self), indent=1, sort_keys=True).encode() + b"\n")
 
 
 def digest(data: bytes) -> str:

@@ -42,7 +42,7 @@ def unit_step(board: Board, record: Record, bundle: Bundle, facts: Facts) -> Ste
     wanted += [Write(path=f"{_DROP_INS}/{name}", data=bundle.data(f"systemd/drop-ins/{name}")) for name in chosen]
     paths = {f"{_DROP_INS}/{name}" for name in chosen}
     wanted += [Remove(path=path) for path in record.files if path.startswith(f"{_DROP_INS}/") and path not in paths]
-    return files_step("unit", board, wanted, lambda: [Run(("systemctl", "daemon-reload"))], restarts=True)
+    return files_step("unit", board, record, wanted, lambda: [Run(("systemctl", "daemon-reload"))], restarts=True)
 
 
 def service_step(board: Board, record: Record) -> Step:

@@ -212,9 +212,16 @@ class Step:
         return [action.past for action in actions]
 
 
+def due(name: str, board: Board, record: Record, wanted: Iterable[Action]) -> list[Action]:
+    """Give the actions that are needed; of a step that was cut, every file, for which were written is not known."""
+    was_cut = name in record.unfinished
+    return [action for action in wanted if action.needed(board) or (was_cut and isinstance(action, Write))]
+
+
 def files_step(
     name: str,
     board: Board,
+    record: Record,
     wanted: Iterable[Action],
     then: Callable[[], list[Action]] = list,
     *,
@@ -226,7 +233,7 @@ def files_step(
     return Step(
         name=name,
         wrong=lambda: [why for action in wanted if (why := action.needed(board))],
-        actions=lambda: [*(action for action in wanted if action.needed(board)), *then()],
+        actions=lambda: [*due(name, board, record, wanted), *then()],
         notes=notes,
         restarts=restarts,
     )

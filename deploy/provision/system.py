@@ -4,7 +4,7 @@ from .board import Board
 from .bundle import Bundle
 from .facts import Facts
 from .record import HOME, Record
-from .step import Action, Remove, Run, Step, Write, files_step
+from .step import Action, Remove, Run, Step, Write, due, files_step
 
 USER = "maskwatch"
 _SYSUSERS = "/usr/lib/sysusers.d/maskwatch.conf"
@@ -21,7 +21,7 @@ _JOURNALS = {
 _HEAD = "# Written by maskwatch's provisioning, from board.toml of its bundle.\n"
 
 
-def user_step(board: Board, bundle: Bundle) -> Step:
+def user_step(board: Board, record: Record, bundle: Bundle) -> Step:
     """Give the step that makes the agent's user, its groups and its folders."""
     files = [
         Write(path=_SYSUSERS, data=bundle.data("systemd/maskwatch.sysusers")),
@@ -40,7 +40,7 @@ def user_step(board: Board, bundle: Bundle) -> Step:
 
     def actions() -> list[Action]:
         return [
-            *(file for file in files if file.needed(board)),
+            *due("user", board, record, files),
             Run(("systemd-sysusers", str(board.path(_SYSUSERS)))),
             Run(("systemd-tmpfiles", "--create", str(board.path(_TMPFILES)))),
         ]
@@ -48,11 +48,12 @@ def user_step(board: Board, bundle: Bundle) -> Step:
     return Step(name="user", wrong=wrong, actions=actions)
 
 
-def devices_step(board: Board, bundle: Bundle) -> Step:
+def devices_step(board: Board, record: Record, bundle: Bundle) -> Step:
     """Give the step that lets the agent's user open cameras and accelerators."""
     return files_step(
         "devices",
         board,
+        record,
         [Write(path=_RULES, data=bundle.data("systemd/60-maskwatch.rules"))],
         lambda: apply_rules(board),
     )
@@ -66,10 +67,10 @@ def apply_rules(board: Board) -> list[Action]:
     return [Run(("udevadm", "control", "--reload")), Run(("udevadm", "trigger", *matches))]
 
 
-def journal_step(board: Board, bundle: Bundle) -> Step:
+def journal_step(board: Board, record: Record, bundle: Bundle) -> Step:
     """Give the step that bounds the system's log and says where it is kept."""
     text = f"{_HEAD}[Journal]\n{_JOURNALS[bundle.options.journal]}"
-    return files_step("journal", board, [Write(path=_JOURNAL, data=text.encode())], apply_journal)
+    return files_step("journal", board, record, [Write(path=_JOURNAL, data=text.encode())], apply_journal)
 
 
 def apply_journal() -> list[Action]:
@@ -84,6 +85,7 @@ def watchdog_step(board: Board, record: Record, bundle: Bundle) -> Step:
     return files_step(
         "watchdog",
         board,
+        record,
         _wanted(record, _WATCHDOG, text, is_wanted=bool(seconds) and is_there),
         apply_watchdog,
         notes=lambda: ["asked for, but there is no /dev/watchdog"] if seconds and not is_there else [],
@@ -103,6 +105,7 @@ def wifi_step(board: Board, record: Record, bundle: Bundle, facts: Facts) -> Ste
     return files_step(
         "wifi",
         board,
+        record,
         _wanted(record, _WIFI, text, is_wanted=has_manager and not save),
         lambda: apply_wifi(board, on=save),
         notes=lambda: [note] if facts.has_wifi and not has_manager and not save else [],

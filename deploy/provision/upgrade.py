@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from .board import Board
 from .bundle import Bundle
 from .configuration import FILE, effective, rendered
-from .identity import CERTIFICATE, KEY, Identity
+from .identity import CERTIFICATE, KEY, ROOT, Identity
 from .problem import Exit, Problem
 from .record import Pending, Record
 from .release import CURRENT, PROGRAM, RELEASES, other_releases, running_version, try_release
 from .service import gate, restart
 from .step import Action, Call, Step, make_folders
 
-# What a way back leaves as it is: neither belongs to a release, and the agent renews its certificate itself.
-_STAYS = {KEY, CERTIFICATE, CURRENT, PROGRAM}
+# What a way back leaves as it is: who the board is belongs to no release, and the agent renews its certificate itself.
+_STAYS = {KEY, CERTIFICATE, ROOT, CURRENT, PROGRAM}
 
 
 @dataclass(frozen=True, kw_only=True)
