@@ -256,7 +256,8 @@ class Delivery:
     @property
     def _hindrance(self) -> str:
         """What somebody should see to though there is a connection, or an empty string."""
-        return self._lane.sentence or self._refusals.sentence or self._renewal.sentence
+        held = self._lane.sentence if self._lane.pump.is_held else ""
+        return held or self._refusals.sentence or self._renewal.sentence or self._lane.sentence
 
     def _say_present(self) -> None:
         hindered = self._intake.disk.text or self._lane.disk.text or self._hindrance
