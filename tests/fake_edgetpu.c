@@ -1,6 +1,9 @@
 /* A TensorFlow Lite delegate that takes nothing, so that the graph stays on the CPU. FAKE_EDGETPU chooses what goes
-   wrong: "no device", "prepare fails", "prepare hangs", "crash". The struct has the fields of TFLite's common.h, in
-   their order. */
+   wrong at the start: "no device", "prepare fails", "prepare hangs", "crash". FAKE_EDGETPU_LATER names a file: as soon
+   as it exists, a thread of the library does what its first letter says: (a)bort, (c)rash, (e)xit, (s)top. The struct
+   has the fields of TFLite's common.h, in their order. */
+#include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -20,6 +23,21 @@ static int is(const char *fault) {
   return chosen != NULL && strcmp(chosen, fault) == 0;
 }
 
+static void *watch(void *path) {
+  char fault = 0;
+  while (fault == 0) {
+    int file = open(path, O_RDONLY);
+    if (file >= 0 && read(file, &fault, 1) == 1) break;
+    if (file >= 0) close(file);
+    usleep(2000);
+  }
+  if (fault == 'a') abort();
+  if (fault == 'c') raise(SIGSEGV);
+  if (fault == 'e') _exit(1);
+  if (fault == 's') kill(getpid(), SIGSTOP);
+  return NULL;
+}
+
 static int prepare(void *context, TfLiteDelegate *delegate) {
   if (is("prepare hangs")) pause();
   if (is("crash")) raise(SIGSEGV);
@@ -31,6 +49,9 @@ TfLiteDelegate *tflite_plugin_create_delegate(char **keys, char **values, size_t
     report("no Edge TPU is plugged in");
     return NULL;
   }
+  char *path = getenv("FAKE_EDGETPU_LATER");
+  pthread_t thread;
+  if (path != NULL) pthread_create(&thread, NULL, watch, path);
   TfLiteDelegate *delegate = calloc(1, sizeof *delegate);
   delegate->prepare = prepare;
   return delegate;

@@ -29,6 +29,7 @@ from agent.vision.nets import load_classifier, load_detector
 
 _CAMERA_S = 10.0
 _BROKER_S = 10.0
+_ACCELERATOR_S = 15.0  # where one is plugged in: on a slow board some seconds
 _STEP_S = 0.25
 _BOARD = Path("/proc/device-tree/model")
 
@@ -160,6 +161,7 @@ def _models(settings: VisionSettings) -> str:
         classifier = load_classifier(settings.classifier, settings.accelerator)
         classifier.close()
         names = f"{detector.net.manifest.name}, {classifier.net.manifest.name}"
+        detector.settle(_ACCELERATOR_S)
         return f"{names}: golden answers match; on {detector.accelerator} ({detector.why})"
     finally:
         detector.close()

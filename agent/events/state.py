@@ -58,6 +58,7 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     acknowledged: Annotated[Count, Meta(description="since start")]
     accelerator: Literal["cpu", "edgetpu"]
     accelerator_why: Text
+    accelerator_lost: Annotated[Count, Meta(description="how often the Edge TPU was in use and then lost, since start")]
     memory_mb: Seconds
     disk_free_mb: Seconds
     written_kb: Annotated[Count, Meta(description="written by this process since start")]

@@ -135,6 +135,7 @@ class Reporter:
             acknowledged=figures.acknowledged,
             accelerator=self._detector.accelerator,
             accelerator_why=self._detector.why[:_TEXT_CHARS],
+            accelerator_lost=self._detector.lost,
             memory_mb=round(health.memory_mb, 1),
             disk_free_mb=round(health.disk_free_mb, 1),
             written_kb=health.written_kb,

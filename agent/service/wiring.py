@@ -74,7 +74,7 @@ def make_parts(loaded: Loaded, world: World, inbox: Inbox, spawn: Spawn, stack: 
     Raises MaskwatchError for what is foreseen to fail.
     """
     settings, clock = loaded.settings, world.clock
-    detector = load_detector(settings.vision.detector, settings.vision.accelerator)
+    detector = load_detector(settings.vision.detector, settings.vision.accelerator, clock)
     stack.callback(detector.close)
     classifier = load_classifier(settings.vision.classifier, settings.vision.accelerator)
     stack.callback(classifier.close)

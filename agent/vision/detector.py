@@ -5,6 +5,7 @@ in training. Cells are dropped on their int8 scores, before any float: of 6,800 
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -24,10 +25,16 @@ CANDIDATES_MAX = 600
 class FaceDetector:
     """A net and its manifest; see seams.Detector. Not for two threads at once: its input buffer is its own."""
 
-    def __init__(self, manifest: DetectorManifest, runtime: Runtime) -> None:
-        """Raises ModelError if the manifest's levels are not those of its tensors."""
+    def __init__(
+        self, manifest: DetectorManifest, runtime: Runtime, vouch: Callable[[int], bool] = lambda _: True
+    ) -> None:
+        """vouch: whether an answer with so many faces can be believed; if not, the runtime is asked once more.
+
+        Raises ModelError if the manifest's levels are not those of its tensors.
+        """
         self.manifest = manifest
         self._runtime = runtime
+        self._vouch = vouch
         self._floor = manifest.score_threshold if manifest.follow_threshold is None else manifest.follow_threshold
         self._letterbox = Letterbox(manifest.net.input.shape)
         height, width = manifest.net.input.shape[1:3]
@@ -55,16 +62,23 @@ class FaceDetector:
         Returns boxes in pixels of the frame, clipped to it.
         """
         batch, scale = self._letterbox.fit(pixels)
-        raw = self._runtime.invoke(batch)
+        wanted = self._floor if floor is None else floor
+        faces = self._read(self._runtime.invoke(batch), pixels.shape, scale, wanted)
+        if not self._vouch(len(faces)):
+            faces = self._read(self._runtime.invoke(batch), pixels.shape, scale, wanted)
+        return faces
+
+    def _read(self, raw: dict[str, NDArray[np.int8]], shape: tuple[int, ...], scale: float, floor: float) -> list[Face]:
+        """Give the faces that an answer tells of. shape: of the frame; scale: input pixels a frame pixel."""
         scores = self.manifest.net.outputs["scores"]
-        lowest = lowest_raw(self._floor if floor is None else floor, scores)
+        lowest = lowest_raw(floor, scores)
         flat = raw["scores"].reshape(-1)
         chosen = np.flatnonzero(flat >= lowest)
         if not len(chosen):
             return []
         if len(chosen) > CANDIDATES_MAX:
             chosen = chosen[np.argsort(-flat[chosen].astype(np.int16), kind="stable")[:CANDIDATES_MAX]]
-        height, width = pixels.shape[:2]
+        height, width = shape[:2]
         boxes = self._decode(raw["boxes"][0, chosen], chosen) / np.float32(scale)
         np.clip(boxes, 0, np.array([width, height, width, height], np.float32), out=boxes)
         probabilities = to_probability(flat[chosen], scores)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import ModelError
-from agent.vision.model import Net, Tensor, golden_input
+from agent.vision.model import Golden, Net, Tensor, golden_input
 
 EDGETPU_LIBRARY = "libedgetpu.so.1"
 _RUNTIMES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")  # the successor first
@@ -114,12 +114,7 @@ def check_golden(runtime: Runtime, net: Net, where: str) -> int:
 
     Raises ModelError if it is beyond the manifest's tolerance.
     """
-    worst = 0
-    for golden in net.golden:
-        answers = runtime.invoke(golden_input(golden.seed, net.input.shape))
-        for name, expected in golden.outputs.items():
-            got = answers[name].reshape(-1)[:: golden.every].astype(np.int16)
-            worst = max(worst, int(np.abs(got - np.asarray(expected, np.int16)).max()))
+    worst = max(steps_off(runtime.invoke(golden_input(golden.seed, net.input.shape)), golden) for golden in net.golden)
     if worst > net.golden_tolerance:
         raise ModelError(
             f"answers its golden inputs {worst} steps off, {net.golden_tolerance} are allowed",
@@ -127,6 +122,14 @@ def check_golden(runtime: Runtime, net: Net, where: str) -> int:
             remedy="restore model and manifest together, or switch the accelerator off",
         )
     return worst
+
+
+def steps_off(answers: dict[str, NDArray[np.int8]], golden: Golden) -> int:
+    """Give the largest difference, in steps, between what a net answers to a golden input and what it should."""
+    return max(
+        int(np.abs(answers[name].reshape(-1)[:: golden.every].astype(np.int16) - np.asarray(expected, np.int16)).max())
+        for name, expected in golden.outputs.items()
+    )
 
 
 def _match_input(details: list[dict[str, Any]], expected: Tensor, where: str) -> int:

@@ -59,6 +59,7 @@ class Board:
             "acknowledged": 2,
             "accelerator": "cpu",
             "accelerator_why": "no Edge TPU",
+            "accelerator_lost": 0,
             "memory_mb": 80.0,
             "disk_free_mb": 1000.0,
             "written_kb": 10,

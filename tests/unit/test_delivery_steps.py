@@ -248,7 +248,14 @@ def test_telemetry_is_sent_once_each_time_and_without_an_answer(tmp_path: Path) 
     link, clock = ScriptedLink(), TurnedClock()
     numbers = dict.fromkeys(("session", "frames", "faces", "persons", "glimpses", "still_faces", "backlog"), 1)
     more = {"events": 1, "acknowledged": 1, "written_kb": 1, "uptime_s": 1.0, "frames_per_s": 1.0, "memory_mb": 1.0}
-    words = {"camera": "ok", "stages": {}, "accelerator": "cpu", "accelerator_why": "", "disk_free_mb": 1.0}
+    words = {
+        "accelerator_lost": 0,
+        "camera": "ok",
+        "stages": {},
+        "accelerator": "cpu",
+        "accelerator_why": "",
+        "disk_free_mb": 1.0,
+    }
     telemetry = msgspec.convert(numbers | more | words, Telemetry)
     parts = parts_of(tmp_path, link, clock, telemetry=lambda: telemetry)
     steps(parts, clock, 125, 1.0)

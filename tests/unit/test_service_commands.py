@@ -29,6 +29,7 @@ _TELEMETRY = Telemetry(
     acknowledged=11,
     accelerator="cpu",
     accelerator_why="x",
+    accelerator_lost=0,
     memory_mb=12,
     disk_free_mb=13,
     written_kb=14,

@@ -37,7 +37,7 @@ class Board:
                 return taken
 
         pipeline: Any = FakePipeline()
-        detector: Any = SimpleNamespace(accelerator="cpu", why="y" * 500)
+        detector: Any = SimpleNamespace(accelerator="cpu", why="y" * 500, lost=3)
         self.reporter = Reporter(
             settings=Settings(camera=CameraSettings(source=source), outbox=OutboxSettings(directory=str(directory))),
             pipeline=pipeline,
@@ -63,6 +63,7 @@ def test_telemetry_is_of_the_span_since_the_last_one_and_valid_on_the_wire(tmp_p
     assert (first.events, first.acknowledged, first.backlog, first.session) == (5, 4, 1, 3)
     assert first.stages == {"detect": StageTimes(p50_ms=1, p99_ms=2)}
     assert first.time != msgspec.UNSET
+    assert (first.accelerator, first.accelerator_why, first.accelerator_lost) == ("cpu", "y" * 120, 3)
     assert msgspec.json.decode(msgspec.json.encode(first), type=Telemetry) == first
     board.clock.sleep(10)
     board.set_stats(frames=160)
