@@ -41,7 +41,10 @@ export default defineConfig({
   test: {
     include: ["tests/*.test.ts"],
     globalSetup: "tests/setup.ts",
-    testTimeout: 60_000, hookTimeout: 120_000, fileParallelism: false },
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+    fileParallelism: false,
+  },
 });
 
 function policy(): Plugin {

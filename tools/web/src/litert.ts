@@ -16,8 +16,13 @@ export interface Nets {
 /** Load the runtime and both nets. base: the page's folder. Raises an Error in one line. */
 export async function loadNets(base: string): Promise<Nets> {
   const folder = `${base}litert/`;
-  // The runtime looks for its .wasm beside the script that it believes to be in: the worker.
-  Object.assign(self, { Module: { locateFile: (file: string) => folder + file } });
+  const settings = {
+    // The runtime looks for its .wasm beside the script that it believes to be in: the worker.
+    locateFile: (file: string) => folder + file,
+    // It tells of every accelerator that it has and has not as if that were an error; real ones are thrown too.
+    printErr: (line: string) => line.startsWith("ERROR") && console.error(line),
+  };
+  Object.assign(self, { Module: settings });
   await loadLiteRt(`${folder}litert_wasm_compat_internal.js`);
   const find = await load(detector.net, base);
   const look = await load(classifier.net, base);

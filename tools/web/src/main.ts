@@ -29,6 +29,7 @@ const files = at<HTMLInputElement>("files");
 let live: Live | null = null;
 let batch = 0; // counts what the user asked for: an older batch stops where a newer one has begun
 let light: number | null = null;
+let watched: () => string = () => "";
 let status: () => string = () => text.say("loading");
 
 const ready = client.start();
@@ -193,6 +194,7 @@ async function watchWebcam(): Promise<void> {
 
 async function watch(opened: Live, name: () => string, mine: number): Promise<void> {
   live = opened;
+  watched = name;
   closely.checked = false; // a live board has no time for it either; who wants it ticks it again
   at("meter").hidden = false;
   at("stop").hidden = false;
@@ -268,7 +270,7 @@ function togglePause(): void {
   else video.pause();
   pause.textContent = text.say(pause.dataset.t as Key);
   const paused = pause.dataset.t === "resume";
-  say(() => text.say(paused ? "paused" : "ready"));
+  say(() => (paused ? text.say("paused") : text.say("watching", { name: watched() })));
 }
 
 function reason(error: unknown): string {

@@ -78,6 +78,11 @@ def scene_frames(width: int, height: int, persons: int = 4, seed: int = 7) -> li
         return frames
 
 
+def example_frame() -> Frame:
+    """Give a frame with three people: two with a mask, one without."""
+    return scene_frames(1280, 720, persons=6)[37]
+
+
 def write_pictures(folder: Path) -> None:
     """Write frames of the scene in sizes that go every way through the detector, and what is no picture."""
     for width, height, every in ((640, 480, 20), (300, 240, 40), (1280, 720, 45), (2304, 1296, 60)):
@@ -85,9 +90,9 @@ def write_pictures(folder: Path) -> None:
             cv2.imwrite(
                 str(folder / f"scene-{width}-{frame.index:03}.png"), cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR)
             )
-    frame = scene_frames(640, 480)[40]
-    dark = (frame.pixels * 0.04).astype(np.uint8)
-    blurred = cv2.GaussianBlur(frame.pixels, (0, 0), 6)
+    frame = example_frame()
+    dark = (frame.pixels * 0.1).astype(np.uint8)
+    blurred = cv2.GaussianBlur(frame.pixels, (0, 0), 8)
     for name, pixels in (("dark", dark), ("blurred", blurred)):
         cv2.imwrite(str(folder / f"{name}.png"), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
 
@@ -160,8 +165,9 @@ def write_webm(path: Path) -> None:
 
 def write_example(path: Path) -> None:
     """Write the frame that the page shows to those who have no picture at hand."""
-    frame = scene_frames(1280, 720, persons=6)[37]
-    assert cv2.imwrite(str(path), cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, 80])
+    assert cv2.imwrite(
+        str(path), cv2.cvtColor(example_frame().pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, 80]
+    )
 
 
 def main() -> None:
