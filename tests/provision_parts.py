@@ -229,7 +229,7 @@ class System:
         name = Path(words[0]).name
         if name == "systemctl":
             return self._systemctl(list(words[1:]))
-        if name == "maskwatch":
+        if name == "maskwatch" and self.quick:
             return self._agent(Path(words[0]), list(words[1:]))
         if name in ("udevadm", "mount", "iw"):
             self._note(words)

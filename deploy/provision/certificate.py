@@ -119,8 +119,8 @@ def certificate_step(
         raise Problem(
             "the bundle has no claim, so the certificate comes by hand",
             where=place,
-            remedy=f"sign it with `python -m tools.fleet.enrol DIR --sign {identity.device}.csr`, put "
-            f"{identity.device}.pem beside the bundle, and run the same command again",
+            remedy=f"sign it with `python -m tools.fleet.enrol DIR --sign {identity.device}.csr --site "
+            f"{bundle.manifest.site}`, put {identity.device}.pem beside the bundle, and run the same command again",
             code=Exit.LATER,
         )
 

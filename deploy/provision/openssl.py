@@ -53,8 +53,9 @@ def _fault(board: Board, file: str, *, ca: str, key: str, device: str) -> str:
     )
     common = re.search(r"^subject=(?:.*,)?CN=([^,+\n]*)", names.out, re.M)
     other = re.findall(r"DNS:([^,\s]+)", names.out)
-    if common is None or common[1] != device or device not in other:
-        return f"is for {common[1] if common else 'nobody'}, not {device}"
+    named = {*(common.groups() if common else ()), *other}
+    if named != {device}:
+        return f"is for {' and '.join(sorted(named)) or 'nobody'}, not {device}"
     trust = ("-CAfile", ca, "-no-CApath", "-no-CAstore", "-untrusted", file, "-purpose", "sslclient")
     verified = board.ask("openssl", "verify", *trust, file)
     if verified.code == 0:
