@@ -25,8 +25,8 @@ def refused(bundle: Path) -> Problem:
     return caught.value
 
 
-def change(bundle: Path, name: str = "bundle.json", **values: object) -> None:
-    file = bundle / name
+def change(bundle: Path, **values: object) -> None:
+    file = bundle / "bundle.json"
     table = json.loads(file.read_text()) | values
     file.write_text(json.dumps({key: value for key, value in table.items() if value is not None}))
 

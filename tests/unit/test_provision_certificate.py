@@ -64,7 +64,7 @@ def test_anything_else_is_no_key(board: FolderBoard, kind: str) -> None:
 
 def test_a_request_names_the_device_and_is_signed_by_its_key(board: FolderBoard, tmp_path: Path) -> None:
     (tmp_path / "csr").write_text(openssl.make_request(board, KEY, SERIAL))
-    words = ["openssl", "req", "-in", tmp_path / "csr", "-noout", "-verify", "-subject", "-text"]
+    words = ["openssl", "req", "-in", str(tmp_path / "csr"), "-noout", "-verify", "-subject", "-text"]
     shown = subprocess.run(words, capture_output=True, text=True)
     assert shown.returncode == 0
     assert f"CN = {SERIAL}" in shown.stdout

@@ -1,0 +1,1 @@
+"""What is put where: brokers, boards, and the program that provisions a board."""
