@@ -13,19 +13,19 @@ WATCHDOG_S_MAX = 15  # what a Raspberry Pi's counter can hold
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """[board]. journal: where the system's log is kept, in memory or on the card. hardware_watchdog_s: 0 is off.
-    coral: `auto` gives the service access to accelerators where one has been seen. reboot: the whole board, when the
-    agent alone cannot be brought back. state_in_memory: for a root file system that is never written to."""
+    card_care: the mount options. coral: the service may open accelerators, also one that is plugged in later. reboot:
+    the whole board, when the agent alone cannot be brought back. state_in_memory: the root is never written to."""
 
     journal: Literal["volatile", "persistent"] = "volatile"
     hardware_watchdog_s: int = 0
     wifi_power_save: bool = False
     card_care: bool = True
-    coral: Literal["auto", "yes", "no"] = "auto"
+    coral: bool = True
     reboot: bool = False
     state_in_memory: bool = False
 
 
-_WORDS = {"journal": ("volatile", "persistent"), "coral": ("auto", "yes", "no")}
+_JOURNALS = ("volatile", "persistent")
 
 
 def read_options(file: Path | None) -> Options:
@@ -51,9 +51,9 @@ def _check(file: Path, key: str, value: Any) -> None:
     defaults: dict[str, Any] = {item.name: item.default for item in fields(Options)}
     if key not in defaults:
         raise _wrong(file, f"unknown key {key!r}{nearest(key, defaults)}", f"keys are {', '.join(defaults)}")
-    if key in _WORDS:
-        if value not in _WORDS[key]:
-            raise _wrong(file, f"{key} = {value!r}", f"it is one of {', '.join(_WORDS[key])}")
+    if key == "journal":
+        if value not in _JOURNALS:
+            raise _wrong(file, f"{key} = {value!r}", f"it is one of {', '.join(_JOURNALS)}")
     elif type(value) is not type(defaults[key]):
         raise _wrong(file, f"{key} = {value!r}", f"the default is {str(defaults[key]).lower()}")
     elif key == "hardware_watchdog_s" and not 0 <= value <= WATCHDOG_S_MAX:

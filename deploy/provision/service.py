@@ -22,13 +22,12 @@ _TIME_KEEPERS = ("chrony.service", "ntpsec.service", "ntp.service", "ntpd.servic
 def drop_ins(board: Board, bundle: Bundle, facts: Facts) -> list[str]:
     """Choose the drop-ins that this board needs."""
     options = bundle.options
-    coral_there = board.is_there(f"{_DROP_INS}/coral.conf")  # unplugged today is no reason to take it away
     chosen = {
         "key.conf": True,
         "password.conf": board.is_there(f"{HOME}/secrets/password"),
         "restart-backoff.conf": facts.systemd >= _BACKOFF_SINCE,
         "chrony.conf": _other_time_keeper(board),
-        "coral.conf": options.coral == "yes" or (options.coral == "auto" and (bool(facts.corals) or coral_there)),
+        "coral.conf": options.coral,
         "reboot.conf": options.reboot,
         "tmpfs-state.conf": options.state_in_memory,
     }

@@ -38,14 +38,14 @@ def test_the_agent_runs_with_its_key_its_certificate_and_its_own_name(scene: Sce
     state = (scene.root / "var/lib/maskwatch").stat()
     assert (state.st_mode & 0o777, state.st_uid) == (0o700, scene.board.user("maskwatch")[0])  # type: ignore[index]
     drop_ins = {path.name for path in (scene.root / "etc/systemd/system/maskwatch.service.d").iterdir()}
-    assert drop_ins == {"key.conf", "restart-backoff.conf"}
+    assert drop_ins == {"key.conf", "coral.conf", "restart-backoff.conf"}
 
 
 def test_the_back_off_drop_in_stays_away_from_a_systemd_that_does_not_know_its_keys(scene: Scene) -> None:
     scene.system.version = 252
     scene.installed()
     drop_ins = {path.name for path in (scene.root / "etc/systemd/system/maskwatch.service.d").iterdir()}
-    assert drop_ins == {"key.conf"}
+    assert drop_ins == {"key.conf", "coral.conf"}
 
 
 def test_check_tells_by_its_exit_code_whether_there_is_anything_to_do_and_does_nothing(scene: Scene) -> None:
@@ -136,14 +136,14 @@ def test_a_configuration_that_the_agent_refuses_is_never_written(
 def test_an_option_that_is_switched_off_takes_its_file_away(scene: Scene) -> None:
     (scene.root / "dev/watchdog").touch()
     scene.installed()
-    on = scene.another_bundle(options="[board]\nhardware_watchdog_s = 10\nreboot = true\ncoral = 'yes'\n")
+    on = scene.another_bundle(options="[board]\nhardware_watchdog_s = 10\nreboot = true\ncoral = true\n")
     assert scene.provision(bundle=on) == 0
     watchdog = scene.root / "etc/systemd/system.conf.d/maskwatch.conf"
     drop_ins = scene.root / "etc/systemd/system/maskwatch.service.d"
     assert "RuntimeWatchdogSec=10\n" in watchdog.read_text()
     assert {path.name for path in drop_ins.iterdir()} >= {"reboot.conf", "coral.conf"}
     scene.system.forget()
-    off = scene.another_bundle(options="[board]\ncoral = 'no'\nwifi_power_save = true\n")
+    off = scene.another_bundle(options="[board]\ncoral = false\nwifi_power_save = true\n")
     assert scene.provision(bundle=off) == 0
     assert not watchdog.exists()
     assert not (scene.root / "etc/NetworkManager/conf.d/maskwatch.conf").exists()

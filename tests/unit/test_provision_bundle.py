@@ -153,5 +153,5 @@ def test_an_option_that_is_none_is_refused_by_name(tmp_path: Path, text: str, sa
 
 def test_options_that_are_given_replace_the_defaults(tmp_path: Path) -> None:
     file = tmp_path / "board.toml"
-    file.write_text("[board]\njournal = 'persistent'\nhardware_watchdog_s = 15\ncoral = 'no'\nreboot = true\n")
-    assert read_options(file) == Options(journal="persistent", hardware_watchdog_s=15, coral="no", reboot=True)
+    file.write_text("[board]\njournal = 'persistent'\nhardware_watchdog_s = 15\ncoral = false\nreboot = true\n")
+    assert read_options(file) == Options(journal="persistent", hardware_watchdog_s=15, coral=False, reboot=True)

@@ -84,7 +84,8 @@ def test_each_other_certificate_is_refused_for_its_own_reason(
     other = Authority(tmp_path / "other", "another fleet")
     assert fault(board, authority, "rubbish") == "is no certificate"
     assert fault(board, authority, good, device="10000000ffffffff") == f"is for {SERIAL}, not 10000000ffffffff"
-    assert fault(board, authority, authority.certificate(request, "elsewhere")) == f"is for {SERIAL} and elsewhere, not {SERIAL}"
+    elsewhere = authority.certificate(request, "elsewhere")
+    assert fault(board, authority, elsewhere) == f"is for {SERIAL} and elsewhere, not {SERIAL}"
     assert fault(board, authority, other.certificate(request, SERIAL)).startswith("is not valid: unable to get")
     leaf = good.split("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n"
     assert fault(board, authority, leaf).startswith("is not valid: unable to get")
