@@ -13,7 +13,7 @@ import cv2
 
 from agent.camera.live import Shot
 from agent.camera.turn import to_rgb
-from agent.clock import Clock
+from agent.clock import NS_PER_S, Clock
 from agent.errors import NotPermittedError, UnavailableError
 
 _OPEN_TIMEOUT_MS = 5000
@@ -97,11 +97,15 @@ class StreamDevice(_Capture):
     def open(self) -> None:
         """Raises UnavailableError, with the reason of the network where it has one."""
         self.close()
+        begun_ns = self._clock.now_ns()
         options = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _READ_TIMEOUT_MS]
         # One thread: with more, FFmpeg holds a frame back for each.
         self._capture = cv2.VideoCapture(self._url, cv2.CAP_FFMPEG, [*options, cv2.CAP_PROP_N_THREADS, 1])
         if not self._capture.isOpened():
-            raise UnavailableError(self._reason(), where=self.where, remedy="check the camera and camera.source")
+            took_s = (self._clock.now_ns() - begun_ns) / NS_PER_S
+            # The limit is none for a look-up: with dead name servers one takes many seconds, and a second one as many.
+            why = self._reason() if took_s < _OPEN_TIMEOUT_MS / 1000 else "no answer in time"
+            raise UnavailableError(why, where=self.where, remedy="check the camera and camera.source")
 
     def _reason(self) -> str:
         """Ask the network what FFmpeg did not tell."""
