@@ -19,6 +19,7 @@ from agent.errors import NotPermittedError, UnavailableError
 _OPEN_TIMEOUT_MS = 5000
 _READ_TIMEOUT_MS = 3000
 _PROBE_TIMEOUT_S = 2.0
+_OPEN_LONG_S = _OPEN_TIMEOUT_MS / 1000 + 2.0
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 
@@ -104,7 +105,7 @@ class StreamDevice(_Capture):
         if not self._capture.isOpened():
             took_s = (self._clock.now_ns() - begun_ns) / NS_PER_S
             # The limit is none for a look-up: with dead name servers one takes many seconds, and a second one as many.
-            why = self._reason() if took_s < _OPEN_TIMEOUT_MS / 1000 else "no answer in time"
+            why = self._reason() if took_s < _OPEN_LONG_S else "no answer in time"
             raise UnavailableError(why, where=self.where, remedy="check the camera and camera.source")
 
     def _reason(self) -> str:
