@@ -36,11 +36,17 @@ class Machine:
     """One machine. It is off until `power_on`; as a context it is on, and is thrown away at the end.
 
     folder: holds the disk and what its console says. shown: by their paths inside, folders of this machine that are to
-    be read there.
+    be read there. disk: of another machine over the same root that is off; this one gets a copy and is its twin.
     """
 
     def __init__(
-        self, root: DebianRoot, folder: Path, *, disk_mb: int = 3000, shown: Mapping[str, Path] | None = None
+        self,
+        root: DebianRoot,
+        folder: Path,
+        *,
+        disk_mb: int = 3000,
+        shown: Mapping[str, Path] | None = None,
+        disk: Path | None = None,
     ) -> None:
         """Raises UnavailableError where this machine cannot boot one."""
         for program, package in _PROGRAMS.items():
@@ -49,15 +55,18 @@ class Machine:
         self._lower = root.ready()
         self._folder = folder
         self._shown = dict(shown or {})
-        self._name = f"maskwatch-{secrets.token_hex(4)}"
+        self.name = f"maskwatch-{secrets.token_hex(4)}"
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._leader = 0
         folder.mkdir(parents=True)
         (folder / "root").mkdir()
-        self._image = folder / "disk"
-        with self._image.open("wb") as image:
+        self.disk = folder / "disk"
+        if disk is not None:
+            subprocess.run(["cp", "--sparse=always", disk, self.disk], check=True)
+            return
+        with self.disk.open("wb") as image:
             image.truncate(disk_mb * 1_000_000)
-        subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-E", _NEVER_LATER, "-F", self._image], check=True)
+        subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-E", _NEVER_LATER, "-F", self.disk], check=True)
 
     @property
     def console(self) -> str:
@@ -157,18 +166,18 @@ class Machine:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-        self._image.unlink()
+        self.disk.unlink()
 
     def _script(self) -> str:
         """Mount what it stands on, and become systemd-nspawn."""
         card, root = shlex.quote(str(self._folder / "card")), shlex.quote(str(self._folder / "root"))
         steps = [f"echo $$ > {group}/cgroup.procs" for group in self._cgroups()]
-        steps += [f"mkdir -p {card}", f"mount -o loop {shlex.quote(str(self._image))} {card}"]
+        steps += [f"mkdir -p {card}", f"mount -o loop {shlex.quote(str(self.disk))} {card}"]
         steps += [f"mkdir -p {card}/upper {card}/work"]
         layers = f"lowerdir={self._lower},upperdir={self._folder}/card/upper,workdir={self._folder}/card/work"
         steps += [f"mount -t overlay -o {shlex.quote(layers)} overlay {root}"]
         steps += ["mount -t tmpfs tmpfs /run"]  # nspawn keeps its propagation folder there
-        nspawn = ["systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", f"--machine={self._name}"]
+        nspawn = ["systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", f"--machine={self.name}"]
         nspawn += ["--link-journal=no", "--resolv-conf=off", "--timezone=off", "--console=pipe"]
         nspawn += [f"--directory={self._folder / 'root'}"]
         nspawn += [f"--bind-ro={folder}:{path}" for path, folder in self._shown.items()]
@@ -176,8 +185,8 @@ class Machine:
 
     def _cgroups(self) -> list[Path]:
         if (_CGROUPS / "cgroup.controllers").exists():
-            return [_CGROUPS / self._name]
-        return [place / self._name for place in (_CGROUPS / "systemd", _CGROUPS / "unified") if place.is_dir()]
+            return [_CGROUPS / self.name]
+        return [place / self.name for place in (_CGROUPS / "systemd", _CGROUPS / "unified") if place.is_dir()]
 
     def _nspawn_pid(self) -> int:
         assert self._nspawn is not None
@@ -203,17 +212,17 @@ class Machine:
             if dead or time.monotonic() > end:
                 why = "systemd-nspawn ended" if dead else f"it did not come within {within_s:.0f} s"
                 tail = " | ".join(self.console.strip().splitlines()[-5:])
-                raise UnavailableError(f"waited for {what}: {why}", where=self._name, remedy=f"its console: {tail}")
+                raise UnavailableError(f"waited for {what}: {why}", where=self.name, remedy=f"its console: {tail}")
             time.sleep(_POLL_S)
 
     def _forget(self) -> None:
         """Wait until the kernel has let go of its disk, and remove its control groups."""
         self._nspawn, self._leader = None, 0
-        attached = ["losetup", "--associated", str(self._image), "--noheadings"]
+        attached = ["losetup", "--associated", str(self.disk), "--noheadings"]
         end = time.monotonic() + _DOWN_S
         while subprocess.run(attached, capture_output=True, check=True).stdout:
             if time.monotonic() > end:
-                raise UnavailableError("its disk stays in use", where=self._name, remedy="losetup -a shows it")
+                raise UnavailableError("its disk stays in use", where=self.name, remedy="losetup -a shows it")
             time.sleep(_POLL_S)
         for group in self._cgroups():
             for path, _, _ in os.walk(group, topdown=False):

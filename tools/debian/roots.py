@@ -14,13 +14,18 @@ _BOARD = (
     *("python3", "openssl", "ca-certificates", "iproute2", "iputils-ping", "iw", "rfkill", "usbutils", "wget"),
 )
 
+_BOARD_FILES = (("/etc/hosts", "127.0.0.1\tlocalhost\n::1\t\tlocalhost ip6-localhost\n127.0.1.1\traspberrypi\n"),)
+_BOARD_SETUP = (("ln", "-sf", "/etc/machine-id", "/var/lib/dbus/machine-id"),)  # else all boards have D-Bus's as theirs
+
 BROKERS = DebianRoot(
     name="trixie-brokers", suite="trixie", packages=("rabbitmq-server", "mosquitto", "ca-certificates")
 )
 """The brokers of Debian 13, where those of Debian 12 are too old."""
 
-BOARD_TRIXIE = DebianRoot(name="board-trixie", suite="trixie", packages=_BOARD)
-BOARD_BOOKWORM = DebianRoot(name="board-bookworm", suite="bookworm", packages=_BOARD)
+BOARD_TRIXIE = DebianRoot(name="board-trixie", suite="trixie", packages=_BOARD, files=_BOARD_FILES, setup=_BOARD_SETUP)
+BOARD_BOOKWORM = DebianRoot(
+    name="board-bookworm", suite="bookworm", packages=_BOARD, files=_BOARD_FILES, setup=_BOARD_SETUP
+)
 
 
 def camera_trixie() -> DebianRoot:
