@@ -7,12 +7,11 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
-from agent.clock import SystemClock
+from agent.clock import Clock, SystemClock
 from agent.errors import ConfigError, MaskwatchError, UsageError
 from agent.settings import MqttSettings
 from tools.fleet.collector.broker import Broker
@@ -20,7 +19,10 @@ from tools.fleet.collector.collector import Collector
 from tools.fleet.collector.fleet import LEASE_S, Fleet, Roll
 from tools.fleet.collector.metrics import Metrics
 from tools.fleet.collector.sqlite import SqliteStore
-from tools.fleet.collector.store import Store
+from tools.fleet.collector.store import Store, parse_url
+
+if TYPE_CHECKING:
+    from tools.fleet.page.server import PageServer
 
 _NAME = "python -m tools.fleet.collector"
 _KEEPALIVE_S = 30
@@ -46,8 +48,9 @@ def _run(args: argparse.Namespace, make: Callable[..., Collector]) -> int:
 
     broker = dial(args.instance)
     if args.metrics:
-        metrics.serve(*_address(args.metrics))
+        metrics.serve(*_address("--metrics", args.metrics))
     store = open_store(args.store)
+    page = _open_page(args, clock, metrics) if args.page else None
     fleet = None
     if isinstance(store, Roll):
         fleet = Fleet(name=args.instance, roll=store, dial=dial, clock=clock, lease_s=args.lease)
@@ -66,22 +69,30 @@ def _run(args: argparse.Namespace, make: Callable[..., Collector]) -> int:
         if collector.was_ready and not said:
             said = True
             print("collector ready", flush=True)
+    if page is not None:
+        page.stop()
     collector.close()
     return 0
 
 
+def _open_page(args: argparse.Namespace, clock: Clock, metrics: Metrics) -> "PageServer":
+    from tools.fleet.page.serve import serve  # a collector without a page does without a web server
+    from tools.fleet.page.server import Place
+
+    host, port = _address("--page", args.page, host="127.0.0.1")
+    place = Place(host=host, port=port, origin=args.page_origin)
+    metrics.is_served = True
+    return serve(store=args.store, place=place, zone=args.page_zone, clock=clock, metrics=metrics.text)
+
+
 def open_store(url: str) -> Store:
     """Open the database that a URL names. Raises UsageError, StorageError, UnavailableError, NotPermittedError."""
-    parts = urlsplit(url)
-    if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
-        return SqliteStore(Path(parts.path))
-    if parts.scheme in ("postgresql", "postgres"):
-        from tools.fleet.collector.postgres import PostgresStore  # a single instance does without the driver
+    found = parse_url(url)
+    if isinstance(found, Path):
+        return SqliteStore(found)
+    from tools.fleet.collector.postgres import PostgresStore  # a single instance does without the driver
 
-        return PostgresStore(url)
-    raise UsageError(
-        f"--store {url!r} is no database", where=_NAME, remedy="use sqlite:///path/events.db or postgresql://host/name"
-    )
+    return PostgresStore(found)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -109,6 +120,11 @@ def make_parser() -> argparse.ArgumentParser:
         "--store", required=True, metavar="URL", help="sqlite:///path/events.db or postgresql://host/name"
     )
     parser.add_argument("--metrics", default="", metavar="HOST:PORT", help="answer Prometheus here")
+    parser.add_argument("--page", default="", metavar="[HOST:]PORT", help="the fleet page, on loopback unless said")
+    parser.add_argument(
+        "--page-origin", default="", metavar="URL", help="https://..., where a proxy with TLS serves the page"
+    )
+    parser.add_argument("--page-zone", default="UTC", metavar="ZONE", help="whose hours and days, like Europe/Madrid")
     parser.add_argument("--instance", default="collector", metavar="NAME", help="our MQTT client id; one each")
     parser.add_argument(
         "--session",
@@ -148,11 +164,12 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
+def _address(option: str, text: str, *, host: str = "0.0.0.0") -> tuple[str, int]:
+    """Give host and port. host: for an address that names none."""
+    told, _, port = text.rpartition(":")
     if not port.isdecimal() or not 0 < int(port) < 65_536:
-        raise UsageError(f"--metrics {text!r} is no HOST:PORT", where=_NAME, remedy="like 127.0.0.1:9464")
-    return host or "0.0.0.0", int(port)
+        raise UsageError(f"{option} {text!r} is no HOST:PORT", where=_NAME, remedy="like 127.0.0.1:9464")
+    return told.strip("[]") or host, int(port)
 
 
 def _start_logging() -> None:

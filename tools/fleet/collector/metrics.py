@@ -1,6 +1,6 @@
 """What a collector counts, for Prometheus. No label carries a device: many boards make no more series than one."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
 
 from agent.errors import UnavailableError
 from tools.fleet.collector.store import Figures
@@ -49,6 +49,10 @@ class Metrics:
             raise UnavailableError(
                 error.strerror or str(error), where=f"{host}:{port}", remedy="name a free address in --metrics"
             ) from error
+
+    def text(self) -> bytes:
+        """Give what Prometheus reads."""
+        return generate_latest(self.registry)
 
     def show(self, figures: Figures) -> None:
         """Take over what the database holds."""

@@ -181,7 +181,7 @@ class PostgresStore(Store):
             raise UsageError(what, where="collector", remedy="write postgresql://user@host/name") from error
         self._url = url
         self._options = f"{about.get('options') or ''} {_OPTIONS}"
-        self._where = (
+        self.where = (
             f"postgresql://{about.get('host', 'localhost')}:{about.get('port', 5432)}/{about.get('dbname', '')}"
         )
         self._db: psycopg.Connection[tuple[Any, ...]] | None = None
@@ -227,7 +227,7 @@ class PostgresStore(Store):
         if self._db is None:
             db = psycopg.connect(self._url, options=self._options, **_CONNECT)
             try:
-                make_tables(db, self._where)
+                make_tables(db, self.where)
             except (psycopg.Error, StorageError):
                 db.close()
                 raise
@@ -239,7 +239,7 @@ class PostgresStore(Store):
         try:
             yield
         except psycopg.Error as error:
-            verdict = judge(error, self._where)
+            verdict = judge(error, self.where)
             if verdict is None:  # our own SQL is wrong: no server will mend that
                 raise
             if self._db is not None:

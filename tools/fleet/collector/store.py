@@ -17,10 +17,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
+from agent.errors import UsageError
 from tools.fleet.collector import marks
 from tools.fleet.collector.messages import Birth, Event, Message, Rejected, Sight, same
 
@@ -34,6 +37,18 @@ Key = tuple[str, str, int]
 StreamKey = tuple[str, str]
 HourKey = tuple[str, str, str, int]
 """Site (empty: all of them), type, label (empty: none), hours since 1970."""
+
+
+def parse_url(url: str) -> Path | str:
+    """Give the file that a store's URL names, or the URL of a PostgreSQL server. Raises UsageError."""
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
+        return Path(parts.path)
+    if parts.scheme in ("postgresql", "postgres"):
+        return url
+    raise UsageError(
+        f"{url!r} is no database", where="--store", remedy="use sqlite:///path/events.db or postgresql://host/name"
+    )
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
