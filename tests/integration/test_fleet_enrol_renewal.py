@@ -20,7 +20,7 @@ from tests.integration.agent_process import AgentProcess
 from tests.integration.shipped_mosquitto import Client, ShippedMosquitto, TestAuthority
 from tests.real import WITHIN_S, free_port, wait_for
 from tools.fleet.ca.__main__ import main as ca
-from tools.fleet.enrol import inventory
+from tools.fleet.enrol import inventory, renewal
 from tools.fleet.enrol.__main__ import main as enrol
 from tools.fleet.enrol.inventory import Device
 
@@ -171,6 +171,17 @@ def test_the_inventory_believes_the_board_alone(world: World, capsys: pytest.Cap
     assert "door: refuses: the disk is full" in capsys.readouterr().out
     assert world.known("door").certificate == old
     assert world.known("door").pending is not None
+
+
+def test_a_board_that_was_enrolled_anew_meanwhile_keeps_what_it_has(world: World) -> None:
+    world.board("door")
+    (letter,) = renewal.letters(world.folder, now=utc_now())
+    assert ca(["revoke", str(world.folder), "door"]) == 0
+    world.board("door", made_days_ago=0)  # with a new key
+    before = world.known("door")
+    renewal.confirm(world.folder, letter)  # the answer comes late
+
+    assert world.known("door") == before
 
 
 def test_a_command_that_waits_for_a_board_is_not_longer_than_a_board_takes(world: World) -> None:

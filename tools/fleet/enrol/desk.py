@@ -152,7 +152,7 @@ class _Counter:
                 return self._refuse("device-taken", f"{what}; provision a blank card instead of copying one")
         bearers = self._store.bearers(name)
         for entry in bearers:
-            if entry.name != name or entry.key != key:
+            if entry.key != key:
                 what = f"{entry.name} has a certificate for another key since {entry.begins:%Y-%m-%d}"
                 remedy = (
                     f"if its card was replaced: python -m tools.fleet.ca revoke DIR {entry.name}; else find the copy"
