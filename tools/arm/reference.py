@@ -1,7 +1,8 @@
-"""`python -m tools.arm.reference FILE`: MobileNet v2 1.0 at 224x224, int8: a net whose time on boards is published.
+"""`python -m tools.arm.reference FOLDER`: MobileNet v2 1.0 at 224x224, a net whose time on boards is published.
 
-Weights are random: an int8 kernel's work does not depend on its numbers. Runs where TensorFlow is (`.venv-train`), the
-rest of this package where the agent is. Source: Sandler et al. 2018, table 2.
+reference.tflite is int8, reference-float.tflite float. Weights are random: a kernel's work does not depend on them.
+Runs where TensorFlow is (`.venv-train`), the rest of this package where the agent is. Source: Sandler et al. 2018,
+table 2.
 """
 
 import sys
@@ -72,10 +73,17 @@ def pictures(net: Graph, seed: int = 2) -> NDArray[np.uint8]:
 
 
 def main() -> int:
-    from tools.quantize.convert import to_int8  # TensorFlow takes seconds to load, and is not where the tests run
+    # TensorFlow takes seconds to load, and is not where the tests run.
+    from tools.quantize.convert import to_int8
+    from tools.quantize.keras_net import build_keras
 
-    net = graph()
-    Path(sys.argv[1]).write_bytes(to_int8(checkpoint(net), pictures(net)))
+    import tensorflow as tf  # isort: skip  # keras_net sets what it reads while it is imported
+
+    folder, net = Path(sys.argv[1]), graph()
+    made = checkpoint(net)
+    (folder / "reference.tflite").write_bytes(to_int8(made, pictures(net)))
+    converter = tf.lite.TFLiteConverter.from_keras_model(build_keras(net, made.weights))
+    (folder / "reference-float.tflite").write_bytes(converter.convert())
     return 0
 
 
