@@ -92,9 +92,9 @@ def _give_it_a_camera() -> None:
             self._clock = clock
             self._cured = 0
             self._noise = np.random.default_rng(7)
-            # Coarse texture and a little noise: a picture that is flat or always the same would be called blind.
-            tiles = self._noise.integers(60, 180, (settings.height // 16, settings.width // 16, 3), np.uint8)
-            self._room = np.kron(tiles, np.ones((16, 16, 1), np.uint8))
+            # A slope and a little noise: a picture that is flat or always the same would be called blind.
+            slope = np.linspace(60, 180, settings.width).astype(np.uint8)
+            self._room = np.tile(slope[None, :, None], (settings.height, 1, 3))
 
         def open(self) -> None:
             self._cured = _since("stalled")
