@@ -142,6 +142,8 @@ def _resume_way_back(board: Board, record: Record, bundle: Bundle) -> Verdict | 
 def _finish(board: Board, record: Record, changed: list[str]) -> int:
     """Ask the agent how it is, and sum up."""
     print(f"waiting up to {GATE_S} s for the agent's first acknowledged event", flush=True)
+    if record.pending is not None and "upgrade" not in changed:
+        changed = [*changed, "upgrade"]  # begun by a run that was cut, and settled by this one
     verdict = judge_release(board, record)
     if verdict.back_at:
         return _end_of_way_back(verdict)

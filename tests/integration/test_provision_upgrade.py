@@ -104,6 +104,36 @@ def test_an_interrupted_upgrade_ends_where_the_next_bundle_wants_it(scene: Scene
     assert scene.provision("--upgrade", bundle=third) == 0
     assert scene.system.active == "3.0"
     assert releases(scene) == {"1.0", "3.0"}
+
+
+def test_an_upgrade_cut_at_its_gate_is_settled_by_the_next_run(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene.installed()
+    bundle = scene.another_bundle(version="2.0")
+
+    def cut(version: str) -> bool:
+        raise KeyboardInterrupt
+
+    scene.system.healthy = cut
+    assert scene.provision("--upgrade", bundle=bundle) == 130
+    assert scene.provision("--check", bundle=bundle) == 2
+    assert "release 2.0 has not proved itself yet" in capsys.readouterr().out
+    scene.system.healthy = lambda version: True
+    assert scene.provision(bundle=bundle) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("done: upgrade; look at it")
+    assert scene.provision(bundle=bundle) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "no change"
+
+
+def test_a_bundle_of_the_release_before_ends_an_upgrade_that_was_cut(scene: Scene) -> None:
+    scene.installed()
+    second, third = scene.another_bundle(version="2.0"), scene.another_bundle(version="3.0")
+    assert scene.provision("--upgrade", bundle=third) == 0
+
+    def cut(version: str) -> bool:
+        raise KeyboardInterrupt
+
     scene.system.healthy = cut
     assert scene.provision("--upgrade", bundle=second) == 130
     scene.system.healthy = lambda version: True
