@@ -55,10 +55,11 @@ def make_wheel(folder: Path, name: str) -> str:
     distribution, version = name.split("-")[:2]
     file = folder / f"{name}.whl"
     inside = f"{distribution}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+    texts = {"METADATA": metadata, "WHEEL": f"Wheel-Version: 1.0\nTag: {name.split('-', 2)[2]}\n", "RECORD": ""}
     with zipfile.ZipFile(file, "w") as wheel:
-        wheel.writestr(f"{inside}/METADATA", f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
-        wheel.writestr(f"{inside}/WHEEL", f"Wheel-Version: 1.0\nTag: {name.split('-', 2)[2]}\n")
-        wheel.writestr(f"{inside}/RECORD", "")
+        for part, text in texts.items():
+            wheel.writestr(zipfile.ZipInfo(f"{inside}/{part}"), text)  # of no date: the same name is the same file
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
