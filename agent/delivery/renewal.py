@@ -7,7 +7,7 @@
     on trial, when                            then
     the new one has connected                 settled: it takes the old one's name
     an attempt has failed                     the other one's turn, so that neither blocks the way for long
-    the old one has connected                 it is used, and the new one's turn comes after a wait that doubles
+    the old one has connected                 it is used, and the new one's turn comes after a wait, which doubles
     the broker has refused the new one        the status says so while the old one is used, and the wait is a day
     the agent starts                          the new one's turn, unless the old one is good for longer by now
     another one is offered                    on trial with that one, its turn at once
@@ -48,7 +48,8 @@ class Trial:
         """When a connection with the old one is to end for the new one's turn."""
         self.refusal = ""
         """Why the broker does not take the new one, as it said last; empty if it never did."""
-        self._failures = 0  # of the new one
+        self._wait_s: float = RETRY_S  # before its next turn
+        self._is_seen = False  # somebody has looked at it in its last turn
 
     def failed(self, trouble: Trouble, sentence: str) -> bool:
         """Take note of an attempt that came to nothing. Returns whether the other one is to be tried at once."""
@@ -56,17 +57,21 @@ class Trial:
             self.turn = "new"
             return False
         self.turn = "old"
-        self._failures += 1
+        self.due_ns = None
+        self._is_seen = trouble not in _UNSEEN
         if trouble in _REFUSALS:
             self.refusal = sentence
-        return trouble not in _UNSEEN
+        return self._is_seen
 
     def connected(self, now_ns: int) -> bool:
         """Take note of a connection. Returns whether it is the new one's, and the trial over."""
         if self.turn == "new":
             return True
-        wait_s = RETRY_MAX_S if self.refusal else min(RETRY_S * 2.0 ** min(self._failures - 1, 10), RETRY_MAX_S)
-        self.due_ns = now_ns + int(wait_s * NS_PER_S)
+        if self.due_ns is None:  # a connection that breaks often must not put it off again and again
+            wait_s = RETRY_MAX_S if self.refusal else self._wait_s
+            self.due_ns = now_ns + int(wait_s * NS_PER_S)
+            if self._is_seen:  # an outage says nothing about it
+                self._wait_s = min(2 * self._wait_s, RETRY_MAX_S)
         return False
 
     def begin_turn(self) -> None:

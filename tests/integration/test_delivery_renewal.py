@@ -209,7 +209,7 @@ def test_neither_an_outage_nor_restarts_in_it_lose_the_new_one(site: Site) -> No
     site.broker.start()
     board.until_connected(2)
     if site.new.exists():  # the old one's turn came when the broker did
-        board.turn(RETRY_S * 2**11)
+        board.turn(RETRY_S)
         board.until(lambda: not site.new.exists())
     assert site.old.read_text() == site.successor
     board.until_connected(2)

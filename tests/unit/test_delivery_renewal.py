@@ -77,6 +77,23 @@ def test_the_wait_for_another_turn_doubles_up_to_a_day() -> None:
     assert waits_s[-1] == RETRY_MAX_S
 
 
+@pytest.mark.parametrize("outages", [1, 1000])
+def test_an_outage_does_not_put_its_turn_off(outages: int) -> None:
+    trial = Trial()
+    for _ in range(2 * outages + 1):
+        trial.failed(DOWN, "no way there")
+    assert not trial.connected(7)
+    assert trial.due_ns == 7 + RETRY_S * NS_PER_S
+
+
+def test_connections_that_break_again_and_again_do_not_put_its_turn_off() -> None:
+    trial = Trial()
+    trial.failed(BARE, "why")
+    for minute in range(9):
+        assert not trial.connected(minute * 60 * NS_PER_S)
+        assert trial.due_ns == RETRY_S * NS_PER_S
+
+
 def test_one_that_was_refused_has_its_turn_after_a_day_and_the_word_stays_through_an_outage() -> None:
     trial = Trial()
     trial.failed(REFUSED, "it is revoked")
