@@ -5,6 +5,7 @@ judges environment markers (`python_full_version < "3.12"`) by the Python that i
 says, so they are judged here; and it resolves dependencies by those markers, so the locked list is taken as it is.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -151,23 +152,27 @@ class Cache:
     def _kept(self, key: str, command: Callable[[Path], list[str]]) -> list[Wheel]:
         place = self._folder / key
         with told(self._folder):
-            found = _read(place)
-            if found is not None:
-                return found
-            shutil.rmtree(place, ignore_errors=True)
             self._folder.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(prefix=".new-", dir=self._folder) as scratch:
-                into = Path(scratch) / "wheels"
-                into.mkdir()
-                _pip(command(into))
-                sums = {file.name: _digest(file) for file in sorted(into.glob("*.whl"))}
-                (into / _SUMS).write_text(json.dumps(sums))
-                for file in into.iterdir():
-                    file.chmod(0o444)  # bundles share it
-                into.rename(place)
-            found = _read(place)
+            with (self._folder / ".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # of two at once, one downloads and the other waits
+                found = _read(place)
+                if found is None:
+                    self._fetch(place, command)
+                    found = _read(place)
             assert found is not None
             return found
+
+    def _fetch(self, place: Path, command: Callable[[Path], list[str]]) -> None:
+        shutil.rmtree(place, ignore_errors=True)
+        with TemporaryDirectory(prefix=".new-", dir=self._folder) as scratch:
+            into = Path(scratch) / "wheels"
+            into.mkdir()
+            _pip(command(into))
+            sums = {file.name: _digest(file) for file in sorted(into.glob("*.whl"))}
+            (into / _SUMS).write_text(json.dumps(sums))
+            for file in into.iterdir():
+                file.chmod(0o444)  # bundles share it
+            into.rename(place)
 
 
 def given(file: Path) -> Wheel:
