@@ -1,6 +1,7 @@
 """The browser page's nets and numbers are the board's own: what is committed for it follows from models/ and agent/."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from agent.vision import detector, tiles
 from agent.vision.detector import Letterbox
 from agent.vision.model import golden_input
 from agent.vision.runtime import interpreter_module
+from tools.quantize import __main__ as command
 from tools.quantize.web import WEB_FOLDER, with_float_doors
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +68,24 @@ def test_what_is_no_int8_model_is_refused_in_one_line() -> None:
         with_float_doors(b"something else altogether", "x.tflite")
     with pytest.raises(ModelError, match="is not int8"):
         with_float_doors(twin, "twin.tflite")
+
+
+def test_make_model_writes_a_twin_of_what_is_shipped_and_of_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "quantize", lambda job: {})
+    for folder in ("models", "elsewhere"):
+        (tmp_path / folder).mkdir()
+        for suffix in ("json", "tflite", "npz"):
+            shutil.copy(ROOT / "models" / f"mask-64.{suffix}", tmp_path / folder)
+
+    assert command.main(["--models", "elsewhere"]) == 0
+    assert not (tmp_path / WEB_FOLDER).exists()
+    assert command.main([]) == 0
+    assert (tmp_path / WEB_FOLDER / "mask-64.tflite").read_bytes() == (
+        ROOT / WEB_FOLDER / "mask-64.tflite"
+    ).read_bytes()
 
 
 def test_the_pages_constants_are_the_agents() -> None:

@@ -2,7 +2,7 @@
 
 import { Journal, rowOf } from "./core/journal";
 import { classifier, detector } from "./core/manifest";
-import { Looks } from "./core/position";
+import { Looks, median } from "./core/position";
 import { Broken, Client, type Looked, Unreadable } from "./page/client";
 import { at, make } from "./page/dom";
 import { JournalPanel } from "./page/journal-panel";
@@ -13,6 +13,7 @@ import { type Key, type Language, Text } from "./page/text";
 
 const LOG_EVERY_MS = 1000;
 const LIST_EVERY_MS = 250;
+const PACE_MS = 2000;
 const PROBLEMS_MAX = 5;
 
 const text = new Text();
@@ -28,6 +29,8 @@ const files = at<HTMLInputElement>("files");
 
 let live: Live | null = null;
 let batch = 0; // counts what the user asked for: an older batch stops where a newer one has begun
+let kind: "still" | "live" = "still";
+const wanted = { still: true, live: false }; // a live board has no time for a closer look either
 let light: number | null = null;
 let watched: () => string = () => "";
 let status: () => string = () => text.say("loading");
@@ -75,7 +78,9 @@ function complain(key: Key, values: Readonly<Record<string, string>>): void {
 }
 
 /** Begin something new: whatever ran before ends. Gives its number. */
-function begin(): number {
+function begin(what: "still" | "live"): number {
+  kind = what;
+  closely.checked = wanted[kind];
   live?.stop();
   live = null;
   batch++;
@@ -89,15 +94,16 @@ function begin(): number {
 }
 
 async function take(chosen: readonly File[]): Promise<void> {
-  const [first] = chosen;
-  if (first === undefined) return;
-  const clip = chosen.find(({ type }) => type.startsWith("video/"));
-  if (clip !== undefined && chosen.length === 1) await watchClip(clip);
-  else await lookAtPictures(chosen);
+  const clips = chosen.filter(({ type }) => type.startsWith("video/"));
+  const pictures = chosen.filter((file) => !clips.includes(file));
+  const [clip, ...more] = clips;
+  const work = pictures.length > 0 ? lookAtPictures(pictures) : clip && watchClip(clip);
+  for (const { name } of pictures.length > 0 ? clips : more) complain("clipAlone", { name });
+  await work;
 }
 
 async function lookAtPictures(chosen: readonly File[]): Promise<void> {
-  const mine = begin();
+  const mine = begin("still");
   let pictures = 0;
   let faces = 0;
   for (const file of chosen) {
@@ -125,6 +131,7 @@ async function lookAtPictures(chosen: readonly File[]): Promise<void> {
     stage.show(shown, true);
     log.draw();
     panel.draw(looks, light);
+    meter([{ at: 0, ...finding.ms }]);
     const single = { name: file.name, count: found.length };
     say(() =>
       pictures === 1
@@ -142,7 +149,7 @@ async function look(file: File): Promise<Looked | null> {
     return await client.look(file, closely.checked);
   } catch (error) {
     if (error instanceof Unreadable) complain("unreadable", { name: file.name });
-    else if (error instanceof Broken) complain("broken", { why: error.message });
+    else if (error instanceof Broken) complain("broken", { why: reason(error) });
     else throw error;
     return null;
   }
@@ -158,7 +165,7 @@ async function lookAgain(file: File): Promise<void> {
 }
 
 async function watchClip(file: File): Promise<void> {
-  const mine = begin();
+  const mine = begin("live");
   try {
     await ready;
     const opened = await Live.clip(file);
@@ -166,14 +173,14 @@ async function watchClip(file: File): Promise<void> {
     else opened.stop();
   } catch (error) {
     if (error instanceof Unplayable) complain("unplayable", { name: file.name });
-    else if (error instanceof Broken) complain("broken", { why: error.message });
+    else if (error instanceof Broken) complain("broken", { why: reason(error) });
     else throw error;
     say(() => text.say("ready"));
   }
 }
 
 async function watchWebcam(): Promise<void> {
-  const mine = begin();
+  const mine = begin("live");
   try {
     await ready;
     const opened = await Live.webcam(() => {
@@ -183,7 +190,7 @@ async function watchWebcam(): Promise<void> {
     if (mine === batch) await watch(opened, () => text.say("webcamName"), mine);
     else opened.stop();
   } catch (error) {
-    if (error instanceof Broken) complain("broken", { why: error.message });
+    if (error instanceof Broken) complain("broken", { why: reason(error) });
     else if (!(error instanceof DOMException)) throw error;
     else if (error.name === "NotAllowedError") complain("webcamRefused", {});
     else if (error.name === "NotFoundError") complain("webcamNone", {});
@@ -195,8 +202,6 @@ async function watchWebcam(): Promise<void> {
 async function watch(opened: Live, name: () => string, mine: number): Promise<void> {
   live = opened;
   watched = name;
-  closely.checked = false; // a live board has no time for it either; who wants it ticks it again
-  at("meter").hidden = false;
   at("stop").hidden = false;
   const pause = at("pause");
   pause.hidden = false;
@@ -206,14 +211,13 @@ async function watch(opened: Live, name: () => string, mine: number): Promise<vo
   const isClip = opened.video.srcObject === null;
   let logged = Number.NEGATIVE_INFINITY;
   let listed = Number.NEGATIVE_INFINITY;
-  const times: number[] = [];
+  let paces: Pace[] = [];
   const ended = await opened.watch(client, {
     closely: () => closely.checked,
     frame: (looked, seconds) => {
       const { finding } = looked;
       const now = performance.now();
-      times.push(now);
-      while (times.length > 2 && now - (times[0] as number) > 2000) times.shift();
+      paces = [...paces, { at: now, ...finding.ms }].filter(({ at }) => now - at <= PACE_MS);
       light = finding.light;
       looks.add(
         finding.faces.map((face) => face.look),
@@ -224,7 +228,7 @@ async function watch(opened: Live, name: () => string, mine: number): Promise<vo
       if (due) {
         listed = now;
         panel.draw(looks, light);
-        meter(times, finding.ms);
+        meter(paces);
       }
       if (now - logged >= LOG_EVERY_MS) {
         logged = now;
@@ -244,14 +248,24 @@ async function watch(opened: Live, name: () => string, mine: number): Promise<vo
   }
 }
 
-/** Show the pace: frames of the last two seconds, and the last frame's milliseconds. */
-function meter(times: readonly number[], ms: { detect: number; classify: number }): void {
-  const first = times[0] ?? 0;
-  const last = times[times.length - 1] ?? 0;
-  at("fps").textContent = last > first ? text.number((1000 * (times.length - 1)) / (last - first), 1) : "–";
-  at("ms").textContent = text.number(ms.detect + ms.classify, 1);
-  at("ms-detect").textContent = text.number(ms.detect, 1);
-  at("ms-classify").textContent = text.number(ms.classify, 1);
+/** When a frame was done, and the milliseconds that it took. */
+interface Pace {
+  readonly at: number;
+  readonly detect: number;
+  readonly classify: number;
+}
+
+/** Show the pace of the last frames: their rate, and the medians of their milliseconds. A picture has no rate. */
+function meter(paces: readonly Pace[]): void {
+  const span = (paces.at(-1)?.at ?? 0) - (paces[0]?.at ?? 0);
+  at("meter").hidden = false;
+  at("pace").hidden = kind === "still";
+  at("fps").textContent = span > 0 ? text.number((1000 * (paces.length - 1)) / span, 1) : "–";
+  const detect = median(paces.map((pace) => pace.detect));
+  const classify = median(paces.map((pace) => pace.classify));
+  at("ms").textContent = text.number(detect + classify, 1);
+  at("ms-detect").textContent = text.number(detect, 1);
+  at("ms-classify").textContent = text.number(classify, 1);
 }
 
 function stop(): void {
@@ -273,8 +287,10 @@ function togglePause(): void {
   say(() => (paused ? text.say("paused") : text.say("watching", { name: watched() })));
 }
 
+/** The first line: runtimes tell long stories. */
 function reason(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  const words = error instanceof Error ? error.message : String(error);
+  return words.split("\n")[0] ?? words;
 }
 
 function listen(): void {
@@ -287,6 +303,9 @@ function listen(): void {
     const chosen = [...(files.files ?? [])];
     files.value = ""; // the same file chosen again is a change again
     void take(chosen);
+  });
+  closely.addEventListener("change", () => {
+    wanted[kind] = closely.checked;
   });
   at("webcam").addEventListener("click", () => void watchWebcam());
   at("pause").addEventListener("click", togglePause);

@@ -8,7 +8,7 @@ export type Order =
   | { readonly kind: "look"; readonly id: number; readonly source: Blob | ImageBitmap; readonly closely: boolean };
 
 export type Answer =
-  | { readonly kind: "ready"; readonly id: number; readonly steps: number }
+  | { readonly kind: "ready"; readonly id: number }
   /** bitmap: what was looked at, to be shown. */
   | { readonly kind: "found"; readonly id: number; readonly finding: Finding; readonly bitmap: ImageBitmap }
   /** unreadable: no picture; failed: anything else, in the runtime's own words. */

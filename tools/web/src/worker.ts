@@ -13,7 +13,7 @@ scope.onmessage = async ({ data: order }: MessageEvent<Order>) => {
   try {
     if (order.kind === "start") {
       nets = await loadNets(order.base);
-      say({ kind: "ready", id: order.id, steps: nets.steps });
+      say({ kind: "ready", id: order.id });
     } else if (nets !== undefined) {
       await look(order, nets);
     }

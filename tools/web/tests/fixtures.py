@@ -6,6 +6,8 @@
     python tools/web/tests/fixtures.py webm FILE          # four seconds of it as a clip
     python tools/web/tests/fixtures.py shared FOLDER      # PNG copies of pictures of ../shared, where that is there
     python tools/web/tests/fixtures.py aim FILE           # looks, and what `maskwatch check --aim` says of them
+    python tools/web/tests/fixtures.py native FILE        # the agent's milliseconds, and the pictures they are of
+    python tools/web/tests/fixtures.py shrink FILE        # a screenshot, in fewer colours
     python tools/web/tests/fixtures.py example tools/web/public/example.webp    # the page's own example
 
 People in them are the public-domain portraits of agent.camera.portraits.
@@ -13,12 +15,16 @@ People in them are the public-domain portraits of agent.camera.portraits.
 
 import argparse
 import json
+import statistics
 import tarfile
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from agent.camera.scene import SceneCamera
 from agent.cli.aim import Aim
@@ -28,8 +34,10 @@ from agent.seams import Box, Frame, Look, Track
 from agent.settings import VisionSettings
 from agent.vision.crop import crop, quality
 from agent.vision.model import ClassifierManifest, load_manifest
+from agent.vision.nets import load_classifier, load_detector
 
 SHARED = Path(__file__).resolve().parents[4] / "shared/data/pictures"
+_ROUNDS = 100
 _SIZES = ((640, 480), (333, 251), (1279, 719), (64, 64), (37, 90), (5, 3), (1, 1), (2, 40))
 
 
@@ -95,6 +103,11 @@ def write_pictures(folder: Path) -> None:
     blurred = cv2.GaussianBlur(frame.pixels, (0, 0), 8)
     for name, pixels in (("dark", dark), ("blurred", blurred)):
         cv2.imwrite(str(folder / f"{name}.png"), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    cv2.imwrite(str(folder / "grey.png"), cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2GRAY))
+    lying = Image.fromarray(np.rot90(frame.pixels).copy())  # its EXIF says: turn it clockwise
+    orientation = Image.Exif()
+    orientation[274] = 6
+    lying.save(folder / "turned.jpg", quality=95, exif=orientation)
 
 
 def write_shared(folder: Path) -> None:
@@ -163,6 +176,31 @@ def write_webm(path: Path) -> None:
     writer.release()
 
 
+def write_native(path: Path) -> None:
+    """Write the medians of the agent's milliseconds for one picture, seen once as a whole."""
+    pixels = example_frame().pixels
+    sizes = {}
+    for width, height in ((1280, 720), (640, 360)):
+        shown: Any = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(path.parent / f"speed-{width}.png"), cv2.cvtColor(shown, cv2.COLOR_RGB2BGR))
+        with closing(load_detector("face-320", "cpu")) as detector, closing(load_classifier("mask-64", "cpu")) as judge:
+            times: list[tuple[float, float]] = []
+            for _ in range(_ROUNDS):
+                begun = time.perf_counter()
+                boxes = [face.box for face in detector.net.find(shown, detector.net.manifest.score_threshold)]
+                found = time.perf_counter()
+                judge.net.look(shown, boxes)
+                times.append((1000 * (found - begun), 1000 * (time.perf_counter() - found)))
+        detect, classify = (statistics.median(column) for column in zip(*times, strict=True))
+        sizes[f"{width}x{height}"] = {"faces": len(boxes), "detect_ms": detect, "classify_ms": classify}
+    path.write_text(json.dumps({"rounds": _ROUNDS, "sizes": sizes}))
+
+
+def shrink_png(path: Path) -> None:
+    """Write a screenshot again with 256 colours: a third of its bytes."""
+    Image.open(path).convert("RGB").quantize(256, kmeans=3, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
 def write_example(path: Path) -> None:
     """Write the frame that the page shows to those who have no picture at hand."""
     assert cv2.imwrite(
@@ -187,6 +225,8 @@ _KINDS = {
     "clip": write_clip,
     "webm": write_webm,
     "aim": write_aim,
+    "native": write_native,
+    "shrink": shrink_png,
     "example": write_example,
 }
 

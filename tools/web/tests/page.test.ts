@@ -3,11 +3,11 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import axe from "axe-core";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
-import { chromiumMissing, downloadRows, downloadText, launch, open, serve } from "./browser";
+import { chromiumMissing, DIST, downloadRows, downloadText, launch, open, serve } from "./browser";
 
 const DESKTOP: BrowserContextOptions = { viewport: { width: 1280, height: 900 }, locale: "en-GB" };
 const PHONE: BrowserContextOptions = { viewport: { width: 390, height: 844 }, locale: "en-GB", isMobile: true };
@@ -134,6 +134,30 @@ describe.skipIf(chromiumMissing())("the page", () => {
     expect(new Set(rows.map(({ label }) => label))).toContain("mask");
     for (const { source } of rows) expect(source).toMatch(/^clip\.webm \d\.\d s$/);
     expect(new Set(rows.map(({ source }) => source)).size).toBeLessThanOrEqual(6);
+  });
+
+  test("looks closer at pictures and not at clips, unless it is told otherwise", async () => {
+    const closely = page.locator("#closely");
+    const show = async (path: string) => {
+      await page.setInputFiles("#files", path);
+      await page
+        .locator("#status", { hasText: new RegExp(`Watching ${basename(path)}|${basename(path)}: `) })
+        .waitFor();
+      return closely.isChecked();
+    };
+
+    expect(await show(picture("scene-640-035.png"))).toBe(true);
+    expect(await show(join(inject("scene"), "clip.webm"))).toBe(false);
+    expect(await show(picture("scene-640-035.png"))).toBe(true);
+    await closely.uncheck();
+    expect(await show(picture("scene-640-055.png"))).toBe(false);
+  });
+
+  test("leaves a clip out that comes with pictures, and says so", async () => {
+    await page.setInputFiles("#files", [join(inject("scene"), "clip.webm"), picture("scene-640-035.png")]);
+    await page.locator(".face").first().waitFor();
+
+    expect(await problems()).toEqual(["clip.webm: left out; show a clip by itself."]);
   });
 
   test("shows pictures without asking anybody anything", async () => {
@@ -319,6 +343,54 @@ describe.skipIf(chromiumMissing())("the page", () => {
     await page.locator(".problem").waitFor();
 
     expect((await problems())[0]).toMatch(/^(No webcam was found|The webcam may not be used)/);
+  });
+
+  function twin(name: string): Buffer {
+    return readFileSync(join(DIST, "models", name));
+  }
+
+  const wrong: [name: string, status: number, body: () => Buffer, says: RegExp][] = [
+    ["a net that is missing", 404, () => Buffer.alloc(0), /\(face-320\.tflite: 404/],
+    ["another net in its place", 200, () => twin("mask-64.tflite"), /\(face-320\.tflite: /],
+    [
+      "a net with other weights",
+      200,
+      () => twin("face-320.tflite").fill(77, 150_000, 151_000),
+      /golden inputs \d+ steps/,
+    ],
+  ];
+  test.each(wrong)("refuses %s, in one line", async (_, status, body, says) => {
+    mayComplain = true;
+    const context = await browser.newContext({ ...DESKTOP, serviceWorkers: "block" });
+    await context.route("**/face-320.tflite", (route) => route.fulfill({ status, body: body() }));
+    page = await context.newPage();
+    await page.goto(served.url);
+    await page.locator(".problem").waitFor();
+
+    const told = await problems();
+    expect(told).toHaveLength(1);
+    expect(told[0]).toMatch(/^The nets cannot be used here \(/);
+    expect(told[0]).toMatch(says);
+    expect(await page.locator("html").getAttribute("data-ready")).toBeNull();
+  });
+
+  test("stays awake while the nets work: the page goes on painting", async () => {
+    await page.evaluate(() => {
+      const painted = { count: 0 };
+      const paint = () => {
+        painted.count++;
+        requestAnimationFrame(paint);
+      };
+      Object.assign(window, { painted });
+      requestAnimationFrame(paint);
+    });
+    const painted = () => page.evaluate(() => (window as unknown as { painted: { count: number } }).painted.count);
+    await page.setInputFiles("#files", picture("scene-2304-015.png"));
+    await page.locator("#status", { hasText: "Looking at scene-2304-015.png" }).waitFor();
+    const before = await painted();
+    await page.locator("#status", { hasText: "scene-2304-015.png: " }).waitFor();
+
+    expect((await painted()) - before).toBeGreaterThan(5); // sixty tiles; a busy page would have painted one or two
   });
 
   const looks: [name: string, options: BrowserContextOptions, language: string][] = [

@@ -7,8 +7,8 @@ import { resolve } from "node:path";
 export const ROOT = resolve(import.meta.dirname, "../../..");
 export const PYTHON = resolve(ROOT, ".venv/bin/python");
 
-/** Run a command of the repository's environment; gives its output. allowed: exit codes that are no failure. */
-export function python(words: readonly string[], allowed: readonly number[] = [0]): string {
+/** Run a command of the repository's environment in its root; gives its output. */
+export function python(words: readonly string[]): string {
   if (!existsSync(PYTHON)) throw new Error(`${PYTHON} is missing: run make check once, which installs it`);
   try {
     return execFileSync(PYTHON, words, {
@@ -19,9 +19,8 @@ export function python(words: readonly string[], allowed: readonly number[] = [0
       stdio: ["ignore", "pipe", "pipe"],
     });
   } catch (error) {
-    const { status, stdout } = error as { status: number; stdout: string };
-    if (allowed.includes(status)) return stdout;
-    throw error;
+    const { status, stderr } = error as { status: number; stderr: string };
+    throw new Error(`python ${words.join(" ")}: ${status}\n${stderr}`);
   }
 }
 

@@ -81,7 +81,7 @@ export class Looks {
 }
 
 /** The mean of the two middle values where there are two; NaN of nothing. */
-function median(values: readonly number[]): number {
+export function median(values: readonly number[]): number {
   const sorted = [...values].sort((one, other) => one - other);
   const half = sorted.length >> 1;
   const upper = sorted[half] ?? Number.NaN;

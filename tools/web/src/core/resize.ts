@@ -96,7 +96,28 @@ function taps(from: number, to: number, scale: number, clipped: boolean): Taps {
 
 /** cv2.resize of even sides by exactly a half, interpolation=cv2.INTER_AREA: means of 2x2. */
 export function halve(picture: Picture): Picture {
-  return shrinkWhole(picture, picture.width >> 1, picture.height >> 1, 2);
+  const width = picture.width >> 1;
+  const height = picture.height >> 1;
+  const rgb = new Uint8Array(width * height * 3);
+  const from = picture.rgb;
+  const stride = picture.width * 3;
+  // Every live frame goes through here: what shrinkWhole does in general, written out for its speed.
+  for (let y = 0, to = 0; y < height; y++) {
+    let upper = 2 * y * stride;
+    let lower = upper + stride;
+    for (let x = 0; x < width; x++, to += 3, upper += 6, lower += 6) {
+      rgb[to] = (sum4(from, upper, lower) + 2) >> 2;
+      rgb[to + 1] = (sum4(from, upper + 1, lower + 1) + 2) >> 2;
+      rgb[to + 2] = (sum4(from, upper + 2, lower + 2) + 2) >> 2;
+    }
+  }
+  return { width, height, rgb };
+}
+
+/** Sum a channel of two pixels in each of two rows. */
+function sum4(from: Uint8Array, upper: number, lower: number): number {
+  const above = (from[upper] as number) + (from[upper + 3] as number);
+  return above + (from[lower] as number) + (from[lower + 3] as number);
 }
 
 /** cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), for factors below 1. */

@@ -28,10 +28,9 @@ export class Client {
     this.#worker.onerror = (event) => this.#fail(new Broken(event.message || "worker"));
   }
 
-  /** Load the nets. Gives how many steps they are off their golden answers. Raises Broken. */
-  async start(): Promise<number> {
-    const answer = await this.#ask({ kind: "start", base: new URL("./", document.baseURI).href }, []);
-    return answer.kind === "ready" ? answer.steps : Number.NaN;
+  /** Load the nets. Raises Broken. */
+  async start(): Promise<void> {
+    await this.#ask({ kind: "start", base: new URL("./", document.baseURI).href }, []);
   }
 
   /** Look at a file or a frame; a frame is handed over and comes back. Raises Unreadable or Broken. */

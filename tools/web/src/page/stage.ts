@@ -12,8 +12,11 @@ const COLOURS: Record<Verdict, readonly [plate: string, word: string]> = {
   incorrect: ["#d68800", "#2a1a00"],
   unsure: ["#825ac8", "#ffffff"],
 };
+const PLATE = 21; // height of a face's words
 const THUMB_HEIGHT = 128;
 const FACES_MAX = 48;
+/** Small pictures take memory too; the log has all that was said. */
+const STRIP_MAX = 100;
 
 /** What is shown: a picture or a frame, and what was found in it. */
 export interface Shown {
@@ -69,7 +72,10 @@ export class Stage {
     context.imageSmoothingQuality = "high";
     context.drawImage(shown.bitmap, 0, 0, size.width, size.height);
     context.setTransform(dots, 0, 0, dots, 0, 0);
-    for (const face of spoken(shown.finding).reverse()) this.#mark(context, face, fit, shownWidth);
+    const faces = spoken(shown.finding);
+    for (const face of faces) frame(context, face, fit);
+    const plates: Plate[] = [];
+    for (const face of faces) this.#write(context, face, fit, plates, shownWidth);
     this.#canvas.setAttribute("aria-label", this.describe(shown.name, shown.finding));
   }
 
@@ -112,27 +118,48 @@ export class Stage {
     return `${this.#text.verdict(face.decision.label)} ${this.#text.percent(face.decision.confidence)}`;
   }
 
-  #mark(context: CanvasRenderingContext2D, face: FoundFace, fit: number, width: number): void {
-    const [plate, ink] = COLOURS[face.decision.label];
+  /** Write what was said beside a face: where no other face's words are, if there is such a place. */
+  #write(context: CanvasRenderingContext2D, face: FoundFace, fit: number, plates: Plate[], width: number): void {
+    const [colour, ink] = COLOURS[face.decision.label];
     const [x0, y0, x1, y1] = face.box.map((side) => side * fit) as [number, number, number, number];
-    context.lineWidth = 2.5;
-    context.strokeStyle = plate;
-    context.beginPath();
-    context.roundRect(x0, y0, x1 - x0, y1 - y0, 3);
-    context.stroke();
     const words = this.#words(face);
-    context.font = "600 13px system-ui, sans-serif";
+    context.font = `600 ${width < 480 ? 11 : 13}px system-ui, sans-serif`;
     context.textBaseline = "middle";
-    const plateWidth = context.measureText(words).width + 12;
-    const left = Math.max(0, Math.min(x0 - 1, width - plateWidth));
-    const top = y0 >= 21 ? y0 - 21 : y1 + 1;
-    context.fillStyle = plate;
+    const long = context.measureText(words).width + 12;
+    const lefts = [x0 - 1, x1 - long + 1].map((left) => Math.max(0, Math.min(left, width - long)));
+    const tops = y0 >= PLATE ? [y0 - PLATE, y1 + 1] : [y1 + 1];
+    const places = tops.flatMap((top) => lefts.map((left) => ({ left, top, right: left + long, bottom: top + PLATE })));
+    const free = places.find((place) => !plates.some((other) => meets(place, other)));
+    const { left, top } = free ?? (places[0] as Plate);
+    plates.push({ left, top, right: left + long, bottom: top + PLATE });
+    context.fillStyle = colour;
     context.beginPath();
-    context.roundRect(left, top, plateWidth, 20, 4);
+    context.roundRect(left, top, long, PLATE - 1, 4);
     context.fill();
     context.fillStyle = ink;
-    context.fillText(words, left + 6, top + 10.5);
+    context.fillText(words, left + 6, top + PLATE / 2);
   }
+}
+
+/** A rectangle of the screen with words in it. */
+interface Plate {
+  readonly left: number;
+  readonly top: number;
+  readonly right: number;
+  readonly bottom: number;
+}
+
+function meets(one: Plate, other: Plate): boolean {
+  return one.left < other.right && other.left < one.right && one.top < other.bottom && other.top < one.bottom;
+}
+
+function frame(context: CanvasRenderingContext2D, face: FoundFace, fit: number): void {
+  const [x0, y0, x1, y1] = face.box.map((side) => side * fit) as [number, number, number, number];
+  context.lineWidth = 2.5;
+  context.strokeStyle = COLOURS[face.decision.label][0];
+  context.beginPath();
+  context.roundRect(x0, y0, x1 - x0, y1 - y0, 3);
+  context.stroke();
 }
 
 /** The pictures looked at, small, to be shown again. */
@@ -159,6 +186,7 @@ export class Strip {
       this.mark(button);
     });
     this.#strip.append(make("li", {}, button));
+    if (this.#held.length > STRIP_MAX) this.#held.shift()?.button.parentElement?.remove();
     this.mark(button);
     this.translate();
     at("strip-title").hidden = this.#strip.childElementCount < 2;

@@ -39,9 +39,9 @@ const en = {
   stripTitle: "Pictures",
   show1: "Show {name}: {faces}",
   fps: "frames/s",
-  msFrame: "ms a frame",
-  msDetect: "to find faces",
-  msClassify: "to judge them",
+  msFrame: "ms in all",
+  msDetect: "ms to find faces",
+  msClassify: "ms to judge them",
   positionTitle: "Does this position work?",
   sizesTitle: "Face sizes",
   sizePx: "size, px",
@@ -92,6 +92,7 @@ const en = {
   unreadable: "{name}: damaged, or not a picture that this browser reads; choose one that opens elsewhere.",
   unplayable: "{name}: damaged, or not a clip that this browser plays; choose an MP4 (H.264) or WebM.",
   neither: "{name}: neither a picture nor a clip; choose a JPEG, PNG, WebP, MP4 or WebM.",
+  clipAlone: "{name}: left out; show a clip by itself.",
   webcamRefused: "The webcam may not be used: allow it in the browser's address bar and try again.",
   webcamNone: "No webcam was found: connect one, or choose pictures.",
   webcamBusy: "The webcam cannot be opened ({why}): close other programs that use it and try again.",
@@ -136,9 +137,9 @@ const es: Record<Key, string> = {
   stripTitle: "Imágenes",
   show1: "Mostrar {name}: {faces}",
   fps: "imágenes/s",
-  msFrame: "ms por imagen",
-  msDetect: "para hallar caras",
-  msClassify: "para juzgarlas",
+  msFrame: "ms en total",
+  msDetect: "ms para hallar caras",
+  msClassify: "ms para juzgarlas",
   positionTitle: "¿Sirve esta posición?",
   sizesTitle: "Tamaño de las caras",
   sizePx: "tamaño, px",
@@ -189,6 +190,7 @@ const es: Record<Key, string> = {
   unreadable: "{name}: dañada, o no es una imagen que este navegador lea; elija una que se abra en otro programa.",
   unplayable: "{name}: dañado, o no es un vídeo que este navegador reproduzca; elija un MP4 (H.264) o WebM.",
   neither: "{name}: no es imagen ni vídeo; elija un JPEG, PNG, WebP, MP4 o WebM.",
+  clipAlone: "{name}: no se miró; muestre un vídeo por separado.",
   webcamRefused: "No se permite usar la cámara: permítala en la barra de direcciones y pruebe otra vez.",
   webcamNone: "No se encontró ninguna cámara: conecte una o elija imágenes.",
   webcamBusy: "No se puede abrir la cámara ({why}): cierre otros programas que la usen y pruebe otra vez.",
@@ -280,7 +282,7 @@ export class Text {
   }
 
   time(at: Date): string {
-    return at.toLocaleTimeString(this.language, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+    return at.toLocaleTimeString(this.language, { timeStyle: "medium", hourCycle: "h23" });
   }
 }
 
