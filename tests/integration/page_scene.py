@@ -1,21 +1,39 @@
 """A fleet page over a store that a test writes to, and somebody who looks at it over real HTTP."""
 
 import http.client
+import json
 import re
+import socket
+import subprocess
+import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from agent.clock import SystemClock
-from tests.real import free_port, wait_for
+from tests.real import Mosquitto, free_port, wait_for
 from tools.fleet.page.accounts import Accounts
 from tools.fleet.page.app import Page
 from tools.fleet.page.database import open_database
 from tools.fleet.page.server import PageServer, Place
 
+_DEVICE = """
+import sys, time
+import paho.mqtt.client as mqtt
+client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="cam1")
+topic = "maskwatch/lab/cam1/status"
+client.will_set(topic, '{"state":"offline","session":1,"version":"1","reason":"connection lost"}', 1, True)
+client.connect("127.0.0.1", int(sys.argv[1]), keepalive=int(sys.argv[2]))
+client.loop_start()
+client.publish(topic, '{"state":"online","session":1,"version":"1","camera":"ok"}', 1, True).wait_for_publish()
+client.publish("maskwatch/lab/cam1/telemetry", '{"session":1,"temperature_c":48.0}').wait_for_publish()
+print("online", flush=True)
+time.sleep(600)
+"""
 NAME, PASSWORD = "ana", "correct horse battery"
 
 
@@ -128,3 +146,68 @@ def answers(port: int) -> None:
 
 def sqlite_url(folder: Path) -> str:
     return f"sqlite://{folder}/events.db"
+
+
+def user(url: str) -> None:
+    database = open_database(url)
+    Accounts(database, SystemClock()).put(NAME, PASSWORD)
+    database.close()
+
+
+def logged_in(port: int) -> Visitor:
+    answers(port)
+    visitor = Visitor(port)
+    assert visitor.log_in().code == 303
+    return visitor
+
+
+class Stream:
+    """What an open page is sent."""
+
+    def __init__(self, visitor: Visitor, query: str = "") -> None:
+        self._link = http.client.HTTPConnection("127.0.0.1", visitor.port, timeout=60)
+        cookie = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
+        self._link.request("GET", f"/live{query}", headers={"Cookie": cookie})
+        self._answer = self._link.getresponse()
+        assert self._answer.status == 200, self._answer.read()
+        self.lines: list[dict[str, Any]] = []
+        self.changes = 0
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        kind = ""
+        try:
+            for raw in self._answer:
+                name, _, value = raw.decode().rstrip("\n").partition(": ")
+                kind = value if name == "event" else kind
+                if name == "data" and kind == "line":
+                    self.lines.append(json.loads(value))
+                self.changes += name == "event" and value == "changed"
+        except (OSError, http.client.HTTPException):
+            return  # closed by the test
+
+    def close(self) -> None:
+        assert self._link.sock is not None
+        self._link.sock.shutdown(socket.SHUT_RDWR)
+        self._thread.join(20)
+        self._link.close()
+
+
+class Device:
+    """A process that is online. Ended hard at the end of the `with`."""
+
+    def __init__(self, broker: Mosquitto, keepalive_s: int) -> None:
+        words = [sys.executable, "-c", _DEVICE, str(broker.port), str(keepalive_s)]
+        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> Self:
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "online\n"
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.kill()
+        self.process.communicate()
