@@ -1,5 +1,6 @@
 """Where bars of hours, days and weeks begin."""
 
+import itertools
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
@@ -14,7 +15,7 @@ HOUR_MS = 3_600_000
 
 def hours(by: By, now: datetime = NOW, until: date | None = None, zone: ZoneInfo = MADRID) -> list[int]:
     edges = period(by, now=now, until=until, zone=zone).edges_ms
-    return [(later - earlier) // HOUR_MS for earlier, later in zip(edges, edges[1:], strict=False)]
+    return [(later - earlier) // HOUR_MS for earlier, later in itertools.pairwise(edges)]
 
 
 def local(edge_ms: int, zone: ZoneInfo = MADRID) -> str:
