@@ -18,7 +18,7 @@ UNIT = "maskwatch.service"
 PROVISION_S = 180.0
 """What provisioning may take: three minutes from nothing to the first acknowledged event."""
 
-_running: list["BootedBoard"] = []
+_known: set["BootedBoard"] = set()
 
 
 class System(NamedTuple):
@@ -47,7 +47,7 @@ class BootedBoard(Machine):
 
     def power_on(self) -> None:
         super().power_on()
-        _running.append(self)
+        _known.add(self)
 
     def provision(self, bundle: str, *options: str) -> subprocess.CompletedProcess[str]:
         """Run the one command."""
@@ -88,4 +88,4 @@ class BootedBoard(Machine):
 
 def journals() -> list[tuple[str, str]]:
     """Give the journals of the boards that are on, by their names."""
-    return [(board.name, board.journal("--lines=80")) for board in _running if board.is_on]
+    return [(board.name, board.journal("--lines=80")) for board in _known if board.is_on]

@@ -69,6 +69,11 @@ class Fleet:
         (made,) = out.iterdir()
         return f"{SHARED}/{out.name}/{made.name}"
 
+    def wheel(self, bundle: str) -> Path:
+        """Give the agent's wheel in a bundle."""
+        (wheel,) = (self.shared / bundle.removeprefix(f"{SHARED}/") / "wheels").glob("maskwatch-*.whl")
+        return wheel
+
     def enrol(self, *words: str | Path) -> str:
         """Run tools.fleet.enrol on this authority; gives what it says."""
         command = [sys.executable, "-m", "tools.fleet.enrol", str(self._ca), *map(str, words)]
