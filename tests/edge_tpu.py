@@ -35,6 +35,11 @@ class FakeEdgeTpu:
         """Where the agent finds all of it, with the worker of the tests."""
         return Machine(root=self._root, library=str(self._fault), worker=WORKER)
 
+    @property
+    def answers_at_start(self) -> bool:
+        """Tell whether a process that starts now says soon whether it has come up."""
+        return not self._fault.read_text().startswith(("hang", "half", "wrong number"))
+
     def fail(self, fault: str) -> None:
         """Let it do something wrong from now on; see edge_tpu_worker."""
         new = self._fault.with_suffix(".new")

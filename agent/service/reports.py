@@ -90,7 +90,7 @@ class Reporter:
         return self._telemetry(self._pipeline.stats.frames / span_s, {})
 
     def diagnosis(self) -> dict[str, Any]:
-        """Give what telemetry leaves out: the troubles in words and the progress of each stage; numbers and texts."""
+        """Give the troubles in words and the progress of each stage, and what the nets run on; numbers and texts."""
         figures, now_ns = self._figures(), self._clock.now_ns()
         return {
             "source": self._settings.camera.source.split("://")[0],  # an address may hold a password
@@ -98,6 +98,8 @@ class Reporter:
             "broker": figures.sentence[:_TEXT_CHARS],
             "storage": figures.storage[:_TEXT_CHARS],
             "connected": figures.connected_since_ns is not None,
+            "accelerator": self._detector.accelerator,
+            "accelerator_why": self._detector.why[:_TEXT_CHARS],
             "hung": ", ".join(self._progress.hung(now_ns)),
             **{f"{stage.name}_quiet_s": round(stage.quiet_s(now_ns), 1) for stage in self._progress.stages},
         }

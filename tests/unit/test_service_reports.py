@@ -119,5 +119,6 @@ def test_a_diagnosis_names_what_hangs_and_no_password(tmp_path: Path) -> None:
     board.progress.delivery.beat()
     found = board.reporter.diagnosis()
     assert found["hung"] == "vision (11 s)"
+    assert (found["accelerator"], found["accelerator_why"]) == ("cpu", "y" * 120)
     assert [found[f"{name}_quiet_s"] for name in ("camera", "vision", "delivery")] == [0.0, 11.0, 0.0]
     assert "secret" not in str(found)
