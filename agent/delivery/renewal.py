@@ -133,7 +133,7 @@ class Renewal:
     @property
     def sentence(self) -> str:
         """What is wrong with the new certificate while the old one is used, or an empty string."""
-        if self._trial is None or self._trial.turn == "new" or not self._trial.refusal:
+        if self._trial is None or not self._trial.refusal:
             return ""
         return f"renewed certificate refused, the old one is used: {self._trial.refusal.split(': ', 1)[-1]}"
 

@@ -56,15 +56,15 @@ def test_a_renewed_certificate_is_shown_after_the_answer_has_arrived_and_nothing
     tmp_path: Path,
 ) -> None:
     board = Renewing(tmp_path)
-    board.link.auto = False
     board.parts.hand_over.put([counted(1)])
     steps(board.parts, board.clock, 2)
+    board.link.auto = False
     board.renew()
     steps(board.parts, board.clock, 2)
     assert len(board.link.on(IDENTITY.reply)) == 1
     board.parts.hand_over.put([counted(2)])
     steps(board.parts, board.clock, 5)
-    assert board.link.certificates == [None], "two messages are unanswered"
+    assert board.link.certificates == [None], "the answer has not arrived"
     assert frames(board.link) == [1]
     board.link.auto = True
     board.link.news += [Answered(token=token, code=0) for token in range(1, 20)]
