@@ -30,12 +30,18 @@ def fleet(tmp_path: Path) -> Path:
     return found_fleet(tmp_path / "fleet")
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What was downloaded once serves all tests: it is the same for all."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def words(tmp_path: Path, index: Path) -> list[str]:
+def words(tmp_path: Path, index: Path, cache: Path) -> list[str]:
     """What makes bundles without anything from elsewhere: pip asks a folder, and the agent's wheel is ready."""
     make_wheel(tmp_path, "maskwatch-9.9-py3-none-any")
     make_wheel(index, "pip-26.3-py3-none-any")
-    common = ["--site", "a", "--broker", BROKER, "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "out")]
+    common = ["--site", "a", "--broker", BROKER, "--cache", str(cache), "--out", str(tmp_path / "out")]
     return [*common, "--wheel", str(tmp_path / "maskwatch-9.9-py3-none-any.whl")]
 
 
@@ -110,6 +116,7 @@ def test_the_manifest_names_every_file_and_the_board_s_own_reader_takes_it(
 
 
 def test_a_second_call_needs_no_index(fleet: Path, words: list[str], tmp_path: Path, index: Path) -> None:
+    words = [*words, "--cache", str(tmp_path / "own")]
     assert enrol([str(fleet), *words, "--url", URL]) == 0
     for file in index.iterdir():
         file.unlink()
