@@ -1,4 +1,4 @@
-"""`python -m tools.arm [--out DIR] [--jobs N]`: emulate the boards, compare, count, write boards.json and boards.md.
+"""`python -m tools.arm [--out DIR] [--jobs N | --page]`: emulate the boards, compare, count, write boards.json and .md.
 
 A quarter of an hour on four cores, the first time with some minutes of fetching; nothing of it needs root.
 """
@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from rich.console import Console
 
-from agent.errors import MaskwatchError, UnavailableError
+from agent.errors import InputError, MaskwatchError, UnavailableError
 from tools.arm.boards import estimates
 from tools.arm.cache import kept, run
 from tools.arm.comparing import compare
@@ -36,25 +37,40 @@ _WITHIN_S = 1800.0
 _KERNELS = ("xnnpack", "builtin")
 _WORKS = ("reference", "reference float", "detect", "classify", "invoke face-320", "invoke mask-64", "jpeg")
 _COMPARED = ("ai-edge-litert", "numpy", "opencv-python-headless")
+_HERE = {"PYTHONPATH": str(_ROOT)}
 
 
 def main(words: Sequence[str]) -> int:
     """Do all of it. Returns the exit code: 1 when an answer is beyond its tolerance or a label is another."""
     args = _parse(words)
     console = Console(stderr=True)
+    figures, text = args.out / "boards.json", args.out / "boards.md"
     start = time.monotonic()
     try:
-        with tempfile.TemporaryDirectory(prefix="maskwatch-arm-", dir="/var/tmp") as folder:
-            report = _measure(Path(folder), args.jobs, console.print)
+        if args.page:
+            report = _counted_before(figures)
+        else:
+            with tempfile.TemporaryDirectory(prefix="maskwatch-arm-", dir="/var/tmp") as folder:
+                report = _measure(Path(folder), args.jobs, console.print)
+            report = msgspec.structs.replace(report, seconds=round(time.monotonic() - start))
     except MaskwatchError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    report = msgspec.structs.replace(report, seconds=round(time.monotonic() - start))
+    report = msgspec.structs.replace(report, estimates=estimates(report.counted, report.watched))
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "boards.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
-    (args.out / "boards.md").write_text(page(report))
-    console.print(f"wrote {args.out / 'boards.json'} and {args.out / 'boards.md'}")
+    figures.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
+    text.write_text(page(report))
+    console.print(f"wrote {figures} and {text}")
     return 0 if all(answered.is_kept for answered in report.answered) else 1
+
+
+def _counted_before(path: Path) -> Report:
+    """Read the figures without the estimates, which are made anew. Raises InputError where there are none."""
+    try:
+        written = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        return msgspec.convert({**written, "estimates": []}, Report)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise InputError(f"holds no figures: {error}", where=str(path), remedy="count: leave --page out") from error
 
 
 def _measure(folder: Path, jobs: int, tell: Callable[[str], None]) -> Report:
@@ -81,12 +97,15 @@ def _measure(folder: Path, jobs: int, tell: Callable[[str], None]) -> Report:
         names = msgspec.json.decode(out.read_bytes(), type=list[str])
         return _figures(names, lines.read_text().splitlines(), inputs, one)
 
-    with ThreadPoolExecutor(jobs) as pool:
+    pool = ThreadPoolExecutor(jobs)
+    try:
         counts: list[Future[tuple[list[Counted], list[Watched]]]] = [pool.submit(counted, one) for one in boards]
         answers = [pool.submit(asked, one, kernels) for one, kernels in itertools.product(boards, _KERNELS)]
         works = [figure for future in counts for figure in future.result()[0]]
         clips = [figure for future in counts for figure in future.result()[1]]
         answered = [future.result() for future in answers]
+    finally:
+        pool.shutdown(cancel_futures=True)  # what has begun ends first: it writes into a folder that is removed next
     return Report(
         command="python -m tools.arm",
         machine=machine,
@@ -97,7 +116,6 @@ def _measure(folder: Path, jobs: int, tell: Callable[[str], None]) -> Report:
         answered=answered,
         counted=works,
         watched=clips,
-        estimates=estimates(works, clips),
     )
 
 
@@ -117,9 +135,6 @@ def _answers_here(folder: Path) -> Answers:
     words = [sys.executable, "-m", "tools.arm.guest", "answers", str(folder), str(out), "xnnpack"]
     run(words, within_s=_WITHIN_S, remedy="make test shows whether the agent works here", environment=_HERE)
     return msgspec.json.decode(out.read_bytes(), type=Answers)
-
-
-_HERE = {"PYTHONPATH": str(_ROOT)}
 
 
 def _references() -> Path:
@@ -143,6 +158,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=_ROOT / "docs", metavar="DIR", help="for boards.json and boards.md")
     cores = max(1, (os.cpu_count() or 1) - 1)
     parser.add_argument("--jobs", type=int, default=cores, metavar="N", help=f"boards at once ({cores})")
+    parser.add_argument("--page", action="store_true", help="count nothing: write DIR's page from DIR's counts anew")
     args = parser.parse_args(words)
     if args.jobs < 1:
         parser.error(f"--jobs {args.jobs}: at least 1")

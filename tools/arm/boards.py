@@ -85,6 +85,9 @@ def estimate(board: Board, suite: str, counted: Sequence[Counted], watched: Sequ
     def classify_ms(speed: Speed) -> float:
         return 1000 * speed.seconds(work["invoke mask-64"], work["classify"] - work["invoke mask-64"])
 
+    def heaviest_ms(speed: Speed) -> float:
+        return 1000 * speed.seconds(default.highest - default.rest, default.rest)
+
     return Estimate(
         board=board.name,
         suite=suite,
@@ -99,6 +102,7 @@ def estimate(board: Board, suite: str, counted: Sequence[Counted], watched: Sequ
             default.rate * low.seconds(default.nets, default.rest),
             2,
         ),
+        heaviest_ms=_pair(heaviest_ms(high), heaviest_ms(low), 0),
         goal=board.goal,
     )
 

@@ -1,5 +1,6 @@
 """What is made once and kept between runs: roots, wheels, an emulator."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -16,17 +17,20 @@ def kept(name: str, recipe: str, make: Callable[[Path], None]) -> Path:
     """
     place = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maskwatch" / "arm" / name
     stamp = place.with_name(f"{name}.stamp")
-    if place.is_dir() and stamp.exists() and stamp.read_text() == recipe:
-        return place
-    stamp.unlink(missing_ok=True)
-    partial = place.with_name(f"{name}.partial")
-    for old in (partial, place):
-        if old.exists():
-            shutil.rmtree(old)
-    partial.mkdir(parents=True)
-    make(partial)
-    partial.rename(place)
-    stamp.write_text(recipe)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.with_name(f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two runs side by side one makes it, the other waits
+        if place.is_dir() and stamp.exists() and stamp.read_text() == recipe:
+            return place
+        stamp.unlink(missing_ok=True)
+        partial = place.with_name(f"{name}.partial")
+        for old in (partial, place):
+            if old.exists():
+                shutil.rmtree(old)
+        partial.mkdir()
+        make(partial)
+        partial.rename(place)
+        stamp.write_text(recipe)
     return place
 
 

@@ -81,8 +81,8 @@ class Estimate(_Figure, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a board does, one core, (lowest, highest) of each: see tools.arm.boards.
 
     net_ipc: instructions a cycle in the nets. *_ms: a detection, a classified face, a JPEG picture decoded. *_per_s:
-    frames with four people in view, and still ones. core_at_default: part of a core at the shipped frame rate, with
-    four people. goal: frames/s with people that the product asks for.
+    frames with four people in view, and still ones. core_at_default, heaviest_ms: part of a core at the shipped frame
+    rate, with four people, and the frame of them that takes most. goal: frames/s with people that the product asks for.
     """
 
     board: str
@@ -94,6 +94,7 @@ class Estimate(_Figure, frozen=True, kw_only=True, forbid_unknown_fields=True):
     people_per_s: tuple[float, float]
     idle_per_s: tuple[float, float]
     core_at_default: tuple[float, float]
+    heaviest_ms: tuple[float, float]
     goal: int | None
 
 
@@ -109,4 +110,4 @@ class Report(_Figure, frozen=True, kw_only=True, forbid_unknown_fields=True):
     answered: list[Answered]
     counted: list[Counted]
     watched: list[Watched]
-    estimates: list[Estimate]
+    estimates: list[Estimate] = []

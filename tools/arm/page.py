@@ -9,7 +9,7 @@ _HEAD = """# Which board
 
     make board-arm        # counts anew; a quarter of an hour on four idle cores
 
-Written by that command ({minutes} minutes on {cores} busy cores, {emulator});
+Written by that command ({minutes} minutes on {cores} cores beside other work, {emulator});
 [boards.json](boards.json) has every figure. **No board was at hand.** The agent's own programs ran for aarch64 under
 emulation. That tells exactly how many instructions a frame takes, but not how long a board takes for them: the frames
 a second follow from times that others have published for these boards, and are ranges for that reason. Believe the
@@ -27,7 +27,8 @@ included. A still scene is what a camera at an empty door sees.
 _ADVICE = """
 15 frames/s is what the agent asks of a camera unless told otherwise, and enough for people who walk. A camera on the
 ribbon cable gives pictures as they are; from a USB camera each comes as a JPEG that must be decoded first. The other
-cores are free for that, for the broker and the system.
+cores are free for that, for the broker and the system. On a {smallest} the heaviest frames take {heaviest} ms;
+where that is longer than the camera's pace, the newest frame counts and the one before it is left out.
 """
 
 _DOUBT = """
@@ -61,7 +62,8 @@ time to the next a piece of work differs by at most {spread} %.
 
 _RATES = """
 What the pipeline does by the clock and not by the frame (a closer look, another look at a person who has a label) is
-shared by more frames where there are more of them. Searches for faces a frame: {calls}.
+shared by more frames where there are more of them. Searches for faces a frame: {calls}
+frames/s.
 
 """
 
@@ -79,8 +81,9 @@ _ELSEWHERE = """
 {table}
 ## Installed
 
-The wheels of `requirements/board.txt` were installed for {pythons} by the board's own pip under
-emulation, offline and with each hash checked, in roots of Debian arm64 packages that were only unpacked.
+The wheels of `requirements/board.txt` were installed under emulation by the board's own pip, offline and with each hash
+checked, for {pythons}, in roots of Debian arm64 packages that were only
+unpacked.
 """
 
 
@@ -95,7 +98,7 @@ def page(report: Report) -> str:
         _CHOICE,
         _choice(found),
         _advice(found),
-        _ADVICE,
+        _ADVICE.format(smallest=found[0].board, heaviest=_range(found[0].heaviest_ms)),
         _DOUBT.format(anchors=_anchors(report)),
         _COUNTS.format(spread=f"{max(100 * figure.spread for figure in report.counted):.2g}"),
         _counted(report.counted),
@@ -134,6 +137,7 @@ def _worst(estimates: Iterable[Estimate], board: str) -> Estimate:
         people_per_s=widest(lambda one: one.people_per_s),
         idle_per_s=widest(lambda one: one.idle_per_s),
         core_at_default=widest(lambda one: one.core_at_default),
+        heaviest_ms=widest(lambda one: one.heaviest_ms),
         goal=mine[0].goal,
     )
 
@@ -144,7 +148,7 @@ def _choice(found: Sequence[Estimate]) -> str:
         (
             one.board,
             f"**{_range(one.people_per_s)}**",
-            "-" if one.goal is None else f"{one.goal}: {_verdict(one)}",
+            "-" if one.goal is None else f"{one.goal}, {_verdict(one)}",
             _range(one.idle_per_s),
             f"{_range((100 * one.core_at_default[0], 100 * one.core_at_default[1]))} %",
             f"{_range(one.detect_ms)} ms",
@@ -218,7 +222,7 @@ def _watched(clips: Sequence[Watched]) -> str:
 
 def _net_calls(clips: Sequence[Watched]) -> str:
     people = {one.rate: one for one in clips if one.scene == "people"}
-    return ", ".join(f"{one.detections:.2f} at {rate} frames/s" for rate, one in sorted(people.items()))
+    return ", ".join(f"{one.detections:.2f} at {rate}" for rate, one in sorted(people.items()))
 
 
 def _answered(answered: Sequence[Answered]) -> str:
