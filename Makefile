@@ -50,7 +50,7 @@ herd: $(READY) ## a thousand agents and a broker that comes back
 check: $(READY) ## formatting, linters, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy agent tools
+	$(BIN)/mypy agent tools deploy
 	$(BIN)/lint-imports
 
 cov: $(READY) ## tests with coverage of agent/, lines and branches, at least 90 %
