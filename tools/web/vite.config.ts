@@ -51,7 +51,7 @@ function policy(): Plugin {
   return { name: "policy", transformIndexHtml: (html) => html.replace("%POLICY%", POLICY) };
 }
 
-/** Serve LiteRT's files beside the page. */
+/** Put LiteRT's files beside the page, and the licence that it is under, as we are. */
 function runtime(): Plugin {
   return {
     name: "runtime",
@@ -60,6 +60,10 @@ function runtime(): Plugin {
       for (const file of VARIANT) {
         this.emitFile({ type: "asset", fileName: `litert/${file}`, source: readFileSync(join(LITERT, file)) });
       }
+      const { version } = JSON.parse(readFileSync(join(LITERT, "../package.json"), "utf8")) as { version: string };
+      const notice = `This page contains LiteRT.js ${version}, Copyright Google LLC, under the same licence:\n\n`;
+      const source = notice + readFileSync(resolve(ROOT, "../../LICENSE"), "utf8");
+      this.emitFile({ type: "asset", fileName: "licence.txt", source });
     },
   };
 }

@@ -14,6 +14,7 @@ const TYPES: Record<string, string> = {
   ".css": "text/css",
   ".svg": "image/svg+xml",
   ".wasm": "application/wasm",
+  ".txt": "text/plain",
   ".webp": "image/webp",
   ".webmanifest": "application/manifest+json",
 };

@@ -87,6 +87,7 @@ const en = {
   aboutLimitsText:
     "It identifies nobody and is no medical device. Hands before the mouth and patterned or dark masks seen from the side mislead it, and a single answer is no ground to accuse anybody: that is what unsure is for.",
   models: "{classifier} version {classifierVersion}, {detector} version {detectorVersion}",
+  licence: "Apache-2.0",
   offlineNot: "Needs the network for the first visit",
   offlineReady: "Ready for use without a network",
   unreadable: "{name}: damaged, or not a picture that this browser reads; choose one that opens elsewhere.",
@@ -185,6 +186,7 @@ const es: Record<Key, string> = {
   aboutLimitsText:
     "No identifica a nadie ni es un producto sanitario. Las manos ante la boca y las mascarillas estampadas u oscuras vistas de lado la engañan, y una sola respuesta no basta para acusar a nadie: para eso está «sin certeza».",
   models: "{classifier} versión {classifierVersion}, {detector} versión {detectorVersion}",
+  licence: "Apache-2.0",
   offlineNot: "Necesita la red en la primera visita",
   offlineReady: "Listo para usarse sin red",
   unreadable: "{name}: dañada, o no es una imagen que este navegador lea; elija una que se abra en otro programa.",
