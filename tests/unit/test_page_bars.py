@@ -63,7 +63,16 @@ def test_a_time_from_which_nothing_was_heard_is_not_a_time_without_anybody() -> 
 def test_a_bar_says_what_it_stands_for_and_what_else_happened_then() -> None:
     (bar,) = chart([bucket(3, 0, marks={"gap": 2})], KINDS, every=1).bars
 
-    assert (bar.told, bar.mark) == ("Sat 21 Nov: 3 no mask, 2 x gap", "gap")
+    assert bar.told == "Sat 21 Nov: 3 no mask, 2 x gap"
+    assert bar.marks == ((bar.middle, "gap"),)
+
+
+def test_several_things_that_happened_then_stand_side_by_side() -> None:
+    (bar,) = chart([bucket(3, 0, marks={"gap": 2, "camera blind": 1})], KINDS, every=1).bars
+    (first, one), (second, other) = bar.marks
+
+    assert (one, other) == ("camera blind", "gap")
+    assert first < bar.middle < second
 
 
 def test_a_chart_without_anybody_is_a_chart() -> None:

@@ -6,10 +6,12 @@ collector's own process with --page; addresses asked for over HTTP by somebody w
 
 import argparse
 import http.client
+import itertools
 import json
 import math
 import random
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -64,18 +66,18 @@ def main(words: list[str]) -> int:
     parser.add_argument("--devices", type=int, default=1000)
     parser.add_argument("--serve", action="store_true", help="then serve, instead of measuring, until interrupted")
     args = parser.parse_args(words)
-    with scene(events=args.events, devices=args.devices) as (port, url):
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whatever ends it, servers and folders go with it
+    with suppress(KeyboardInterrupt), scene(events=args.events, devices=args.devices) as (port, url):
         if args.serve:
-            print(f"http://127.0.0.1:{port} {NAME} {PASSWORD!r}", flush=True)
-            with suppress(KeyboardInterrupt):
-                while True:
-                    time.sleep(3600)
-            return 0
+            print(f"http://127.0.0.1:{port} {NAME} {PASSWORD!r} {url}", flush=True)
+            while True:
+                time.sleep(3600)
         rows = measure(port, url, devices=args.devices)
-    for row in rows:
-        budget = "" if row.budget is None else f" (budget {row.budget:g})"
-        print(f"{row.name}: {row.measured:.4g} {row.unit}{budget}  {row.note}")
-    return int(any(row.verdict == "missed" for row in rows))
+        for row in rows:
+            budget = "" if row.budget is None else f" (budget {row.budget:g})"
+            print(f"{row.name}: {row.measured:.4g} {row.unit}{budget}  {row.note}")
+        return int(any(row.verdict == "missed" for row in rows))
+    return 0
 
 
 @contextmanager
@@ -128,11 +130,18 @@ def _rows(events: int, devices: int, end_ms: int) -> Iterator[str]:
     clock = _day_curve()
     sequences = [0] * devices
     begin_ms, chunk = end_ms - _DAYS * _DAY_MS, []
+    busy = list(
+        itertools.accumulate(rng.uniform(0.4, 0.6) if day % 7 > 4 else rng.uniform(0.8, 1.2) for day in range(_DAYS))
+    )
+    day, spent = 0, 0.0
     for index in range(events):
         number = rng.randrange(devices)
         sequences[number] += 1
-        day, part = divmod(index * _DAYS / events, 1)
-        at_ms = begin_ms + int(day) * _DAY_MS + clock[int(part * 1440)] * 60_000 + index % 60_000
+        done = index * busy[-1] / events
+        while done >= busy[day]:
+            day, spent = day + 1, busy[day]
+        part = (done - spent) / (busy[day] - spent)
+        at_ms = begin_ms + day * _DAY_MS + clock[int(part * 1440)] * 60_000 + index % 60_000
         kind, label = drawn[index % 100_000], labels[index % 99_991]
         chunk.append(_row(names[number], number % _SITES, sequences[number], at_ms, kind, label))
         if len(chunk) == 5000:

@@ -7,6 +7,7 @@ import msgspec
 WIDTH, HEIGHT = 900.0, 250.0
 LEFT, BOTTOM, TOP = 48.0, 38.0, 16.0  # for the scale, for the days and the marks, for the number of the highest line
 _GAP = 0.22  # of a bar's place
+_DOT = 7.0  # from one dot to the next
 
 
 class Bucket(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +42,10 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bar(msgspec.Struct, frozen=True, kw_only=True):
-    """A bar: its blocks from the ground up. told: for who points at it. short: beneath it; empty: nothing."""
+    """A bar: its blocks from the ground up. told: for who points at it. short: beneath it; empty: nothing.
+
+    marks: what else happened then, dots under it: where, and by which name.
+    """
 
     x: float
     middle: float
@@ -49,7 +53,7 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
     told: str
     short: str
     blocks: tuple[Block, ...]
-    mark: str
+    marks: tuple[tuple[float, str], ...]
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -95,7 +99,7 @@ def chart(buckets: Sequence[Bucket], kinds: Mapping[str, str], *, every: int) ->
                 told=bucket.told,
                 short=bucket.short if number % every == 0 else "",
                 blocks=tuple(blocks),
-                mark=next(iter(bucket.marks), ""),
+                marks=_dots(x + place / 2, sorted(bucket.marks)),
             )
         )
     lines = tuple(Line(round(ground - number * step * unit, 1), number * step) for number in range(count + 1))
@@ -108,6 +112,11 @@ def scale(top: int) -> tuple[int, int]:
     while step * 5 < top:
         step = step * 5 // 2 if str(step)[0] == "2" else step * 2
     return step, max(1, -(-top // step))
+
+
+def _dots(middle: float, names: Sequence[str]) -> tuple[tuple[float, str], ...]:
+    first = middle - (len(names) - 1) * _DOT / 2
+    return tuple((round(first + number * _DOT, 1), name) for number, name in enumerate(names))
 
 
 def _block(x: float, y: float, place: float, height: float, kind: str) -> Block:
