@@ -38,7 +38,7 @@ class FakeEdgeTpu:
     @property
     def answers_at_start(self) -> bool:
         """Tell whether a process that starts now says soon whether it has come up."""
-        return not self._fault.read_text().startswith(("hang", "half", "wrong number"))
+        return not self._fault.read_text().startswith(("hang at", "half", "wrong number"))
 
     def fail(self, fault: str) -> None:
         """Let it do something wrong from now on; see edge_tpu_worker."""

@@ -43,32 +43,42 @@ class FaultyNet:
             case "segfault at start":
                 ctypes.string_at(0)
         self._cpu = CpuRuntime(model.read_bytes(), net, where=str(model))
+        self._proved = False
         check_golden(self, net, str(model))
+        self._proved = True
 
     def invoke(self, batch: NDArray[np.int8]) -> dict[str, NDArray[np.int8]]:
+        fault = self._fault.read_text()
+        if self._proved:
+            do_wrong(fault)
         answers = self._cpu.invoke(batch)
-        match self._fault.read_text():
-            case "exit":
-                print("HandleQueuedBulkIn transfer in failed", file=sys.stderr, flush=True)
-                os._exit(3)
-            case "talk and exit":
-                for _ in range(20_000):
-                    with contextlib.suppress(BlockingIOError):  # C's stdio does not mind either
-                        os.write(2, b"a driver may say a lot\n")
-                os._exit(4)
-            case "hang":
-                hang()
-            case "segfault":
-                ctypes.string_at(0)
+        match fault:
             case "wrong":
                 return {
-                    name: self._random.integers(-128, 128, got.shape).astype(np.int8) for name, got in answers.items()
+                    name: self._random.integers(-128, 128, of.shape).astype(np.int8) for name, of in answers.items()
                 }
             case "dead":
-                return {name: np.full_like(got, -128) for name, got in answers.items()}
+                return {name: np.full_like(of, -128) for name, of in answers.items()}
             case "shifted":
-                return {name: np.roll(got, 700, axis=1) for name, got in answers.items()}
+                return {name: np.roll(of, 700, axis=1) for name, of in answers.items()}
         return answers
+
+
+def do_wrong(fault: str) -> None:
+    """End or hang in the middle of a call."""
+    match fault:
+        case "exit":
+            print("HandleQueuedBulkIn transfer in failed", file=sys.stderr, flush=True)
+            os._exit(3)
+        case "talk and exit":
+            for _ in range(20_000):
+                with contextlib.suppress(BlockingIOError):  # C's stdio does not mind either
+                    os.write(2, b"a driver may say a lot\n")
+            os._exit(4)
+        case "hang":
+            hang()
+        case "segfault":
+            ctypes.string_at(0)
 
 
 class FaultySocket(socket.socket):

@@ -140,7 +140,7 @@ def test_a_fault_at_any_moment_changes_nobodys_story_and_the_device_is_used_agai
     assert watch(frames, agent.detector, show) == on_cpu
     assert lost_at[0] - fails_at <= 2 * FPS, f"{fault} at frame {fails_at} was noticed at {lost_at[0]}"
     assert used_again_at, f"{fault} at frame {fails_at}: {agent.runtime.why}"
-    assert agent.runtime.lost == 1
+    assert agent.runtime.lost >= 1
 
 
 def test_pulled_out_and_plugged_in_again_it_is_used_again(frames: list[Frame], on_cpu: Story, agent: Agent) -> None:
