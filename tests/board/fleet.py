@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -45,34 +44,32 @@ class Fleet:
         self._log = folder / "enrol.log"
         self._server: subprocess.Popen[bytes] | None = None
         self._made = 0
+        self._wheel: Path | None = None
 
-    def bundle(self, python: str, *, camera: str = f"{SHARED}/clip.avi", options: Sequence[str | Path] = ()) -> str:
-        """Have a bundle made for one x86-64 board, with a claim; gives where boards see it."""
+    def bundle(self, python: str, *, wheel: Path | None = None) -> str:
+        """Have a bundle made for one x86-64 board, with a claim; gives where boards see it.
+
+        wheel: the agent; None: that of this checkout as it was when the first bundle was made.
+        """
         self._made += 1
         out = self.shared / f"bundles{self._made}"
         more = self.shared / "more.toml"
         more.write_text("[camera]\nloop = true\n\n[report]\ncounts_every_s = 5.0\ntelemetry_every_s = 5.0\n")
-        words: list[str | Path] = [
-            "--site",
-            SITE,
-            "--out",
-            out,
-            "--machine",
-            "x86_64",
-            "--python",
-            python,
-            "--camera",
-            camera,
-        ]
-        words += ["--broker", self.broker.url, "--url", f"https://localhost:{self._port}", "--config", more]
-        self.enrol(*words, *options)
+        words: list[str | Path] = ["--site", SITE, "--out", out, "--machine", "x86_64", "--python", python]
+        words += ["--broker", self.broker.url, "--url", f"https://localhost:{self._port}"]
+        words += ["--camera", f"{SHARED}/clip.avi", "--config", more]
+        words += ["--wheel", chosen] if (chosen := wheel or self._wheel) else []
+        self.enrol(*words)
         (made,) = out.iterdir()
+        if chosen is None:
+            (self._wheel,) = (made / "wheels").glob("maskwatch-*.whl")
         return f"{SHARED}/{out.name}/{made.name}"
 
-    def wheel(self, bundle: str) -> Path:
-        """Give the agent's wheel in a bundle."""
-        (wheel,) = (self.shared / bundle.removeprefix(f"{SHARED}/") / "wheels").glob("maskwatch-*.whl")
-        return wheel
+    @property
+    def wheel(self) -> Path:
+        """The agent of this checkout, once a bundle has been made."""
+        assert self._wheel is not None
+        return self._wheel
 
     def enrol(self, *words: str | Path) -> str:
         """Run tools.fleet.enrol on this authority; gives what it says."""

@@ -16,7 +16,7 @@ from tests.board.fleet import SHARED, SITE, Fleet, statuses_of
 from tests.integration.shipped_mosquitto import Client
 from tests.real import wait_for
 
-pytestmark = [pytest.mark.board, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.board, pytest.mark.timeout(600)]
 
 SHIM = Path(__file__).parent / "shims" / "hang" / "sitecustomize.py"
 SWITCHES = "/run/switches"

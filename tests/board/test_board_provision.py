@@ -11,7 +11,7 @@ from tests.board.booted import SYSTEMS, UNIT, BootedBoard, System
 from tests.board.fleet import Fleet, events_of
 from tests.real import wait_for
 
-pytestmark = [pytest.mark.board, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.board, pytest.mark.timeout(600)]
 
 EXPOSURE_MOST = 1.5
 # What a system changes by itself while it is on; passwd- and the like are the version before, whoever made a user.

@@ -12,7 +12,7 @@ from tests.board.fleet import Fleet, events_of, statuses_of
 from tests.integration.shipped_mosquitto import Client
 from tests.real import wait_for
 
-pytestmark = [pytest.mark.board, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.board, pytest.mark.timeout(600)]
 
 
 def test_an_agent_that_is_killed_is_started_again_and_goes_on(board: BootedBoard, fleet: Fleet) -> None:

@@ -14,7 +14,7 @@ from tests.board.releases import with_version
 from tests.integration.shipped_mosquitto import Client
 from tests.real import wait_for
 
-pytestmark = [pytest.mark.board, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.board, pytest.mark.timeout(600)]
 
 NEWER, BROKEN = "99.0.1", "99.0.2"
 USAGE, UNAVAILABLE = 2, 69
@@ -36,9 +36,9 @@ class Bundles(NamedTuple):
 def bundles(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Bundles:
     ours = fleet.bundle("3.13")
     folder = tmp_path_factory.mktemp("wheels")
-    newer = with_version(fleet.wheel(ours), NEWER, folder)
-    broken = with_version(fleet.wheel(ours), BROKEN, folder, changes={"agent/service/process.py": _DIES})
-    newer_bundle, broken_bundle = (fleet.bundle("3.13", options=["--wheel", wheel]) for wheel in (newer, broken))
+    newer = with_version(fleet.wheel, NEWER, folder)
+    broken = with_version(fleet.wheel, BROKEN, folder, changes={"agent/service/process.py": _DIES})
+    newer_bundle, broken_bundle = (fleet.bundle("3.13", wheel=wheel) for wheel in (newer, broken))
     return Bundles(ours, newer_bundle, broken_bundle)
 
 

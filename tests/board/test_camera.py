@@ -14,7 +14,7 @@ import pytest
 
 from tests.board.camera_root import BARS, CameraRoot, VirtualCamera, write_pictures
 
-pytestmark = pytest.mark.board
+pytestmark = [pytest.mark.board, pytest.mark.timeout(600)]
 
 NEAR = 16  # levels: NV12 has fewer than RGB, and the virtual pipeline does not stretch a JPEG's as it ought to
 GROWTH_KB = 3000

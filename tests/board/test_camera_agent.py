@@ -15,7 +15,7 @@ from agent.seams import Frame, Pixels
 from tests.board.camera_root import CameraRoot, VirtualCamera, write_pictures
 from tests.real import Mosquitto, Subscriber
 
-pytestmark = pytest.mark.board
+pytestmark = [pytest.mark.board, pytest.mark.timeout(600)]
 
 FPS = 30.0
 SHOWS = 4  # times that libcamera's virtual camera gives each picture
