@@ -120,7 +120,7 @@ class Picamera2Device:
         asked: dict[str, Any] = {"main": {"size": self._size, "format": "RGB888"}}
         if width >= _LORES_FROM_WIDTH:
             asked["lores"] = {"size": (width // 4 * 2, height // 4 * 2), "format": "YUV420"}  # even sides
-        if "FrameDurationLimits" in self._camera.camera_controls:  # USB and virtual cameras have no such control
+        if "FrameDurationLimits" in self._camera.camera_controls:  # not every USB camera has such a control
             asked["controls"] = {"FrameRate": self._fps}
         self._camera.configure(self._camera.create_video_configuration(**asked))
         given = self._camera.camera_configuration()
