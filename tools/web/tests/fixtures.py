@@ -177,7 +177,7 @@ def write_webm(path: Path) -> None:
 
 
 def write_native(path: Path) -> None:
-    """Write the medians of the agent's milliseconds for one picture, seen once as a whole."""
+    """Write medians and best of the agent's milliseconds for one picture, seen once as a whole."""
     pixels = example_frame().pixels
     sizes = {}
     for width, height in ((1280, 720), (640, 360)):
@@ -191,8 +191,14 @@ def write_native(path: Path) -> None:
                 found = time.perf_counter()
                 judge.net.look(shown, boxes)
                 times.append((1000 * (found - begun), 1000 * (time.perf_counter() - found)))
-        detect, classify = (statistics.median(column) for column in zip(*times, strict=True))
-        sizes[f"{width}x{height}"] = {"faces": len(boxes), "detect_ms": detect, "classify_ms": classify}
+        found_ms, judged_ms = zip(*times, strict=True)
+        sizes[f"{width}x{height}"] = {
+            "faces": len(boxes),
+            "detect_ms": statistics.median(found_ms),
+            "classify_ms": statistics.median(judged_ms),
+            "detect_ms_best": min(found_ms),
+            "classify_ms_best": min(judged_ms),
+        }
     path.write_text(json.dumps({"rounds": _ROUNDS, "sizes": sizes}))
 
 

@@ -166,6 +166,8 @@ describe.skipIf(chromiumMissing())("the page", () => {
     context.on("request", (request) => asked.push(request.url()));
     page = await open(context, served.url);
     await page.locator('html[data-offline="true"]').waitFor();
+    console.log(`asked for while loading:\n${asked.map((url) => url.replace(served.url, "./")).join("\n")}`);
+    expect(asked.filter((url) => !url.startsWith(served.url) && !url.startsWith("blob:"))).toEqual([]);
     for (const list of [asked, served.asked]) {
       expect(list.filter((line) => line.endsWith(".wasm")).length).toBeGreaterThan(0); // a request would be seen
       list.length = 0;

@@ -11,6 +11,8 @@ interface Times {
   faces: number;
   detect_ms: number;
   classify_ms: number;
+  detect_ms_best: number;
+  classify_ms_best: number;
 }
 
 function median(values: number[]): number {
@@ -54,6 +56,8 @@ describe.skipIf(out === undefined || chromiumMissing())("speed", () => {
           faces: await page.locator(".face").count(),
           detect_ms: median(warm.map(([detect]) => detect)),
           classify_ms: median(warm.map(([, classify]) => classify)),
+          detect_ms_best: Math.min(...warm.map(([detect]) => detect)),
+          classify_ms_best: Math.min(...warm.map(([, classify]) => classify)),
         },
       };
     }
