@@ -3,7 +3,7 @@
 import { Journal, rowOf } from "./core/journal";
 import { classifier, detector } from "./core/manifest";
 import { Looks, median } from "./core/position";
-import { Broken, Client, type Looked, Unreadable } from "./page/client";
+import { Client, type Looked, Unreadable } from "./page/client";
 import { at, make } from "./page/dom";
 import { JournalPanel } from "./page/journal-panel";
 import { Live, Unplayable } from "./page/live";
@@ -112,7 +112,7 @@ async function lookAtPictures(chosen: readonly File[]): Promise<void> {
       continue;
     }
     say(() => text.say("looking", { name: file.name }));
-    const looked = await look(file);
+    const looked = await look(file, mine);
     if (mine !== batch) return;
     if (looked === null) continue;
     const { finding } = looked;
@@ -142,26 +142,32 @@ async function lookAtPictures(chosen: readonly File[]): Promise<void> {
   if (pictures === 0) say(() => text.say("ready"));
 }
 
-/** Look at one file; null, and a word about it, when that cannot be done. */
-async function look(file: File): Promise<Looked | null> {
+/** Look at one file; null when that cannot be done, and a word about it, or when something newer has begun. */
+async function look(file: File, mine: number): Promise<Looked | null> {
   try {
     await ready;
-    return await client.look(file, closely.checked);
+    const looked = await client.look(file, closely.checked);
+    if (mine === batch) return looked;
+    looked.bitmap.close();
   } catch (error) {
-    if (error instanceof Unreadable) complain("unreadable", { name: file.name });
-    else if (error instanceof Broken) complain("broken", { why: reason(error) });
-    else throw error;
-    return null;
+    if (mine === batch) explain(error, "unreadable", file.name);
   }
+  return null;
 }
 
 /** Show a picture of the strip again; it is in the log already. */
 async function lookAgain(file: File): Promise<void> {
-  const mine = batch;
-  const looked = await look(file);
-  if (looked === null || mine !== batch) return;
+  const looked = await look(file, batch);
+  if (looked === null) return;
   stage.show({ name: file.name, ...looked }, true);
   say(() => text.say("pictureDone", { name: file.name, faces: text.faces(spoken(looked.finding).length) }));
+}
+
+/** Say what an error means. bad: what it is when the file is to blame. */
+function explain(error: unknown, bad: "unreadable" | "unplayable", name: string): void {
+  if (error instanceof Unreadable || error instanceof Unplayable) complain(bad, { name });
+  else complain("broken", { why: reason(error) });
+  say(() => text.say("ready"));
 }
 
 async function watchClip(file: File): Promise<void> {
@@ -172,10 +178,7 @@ async function watchClip(file: File): Promise<void> {
     if (mine === batch) await watch(opened, () => file.name, mine);
     else opened.stop();
   } catch (error) {
-    if (error instanceof Unplayable) complain("unplayable", { name: file.name });
-    else if (error instanceof Broken) complain("broken", { why: reason(error) });
-    else throw error;
-    say(() => text.say("ready"));
+    if (mine === batch) explain(error, "unplayable", file.name);
   }
 }
 
@@ -190,8 +193,8 @@ async function watchWebcam(): Promise<void> {
     if (mine === batch) await watch(opened, () => text.say("webcamName"), mine);
     else opened.stop();
   } catch (error) {
-    if (error instanceof Broken) complain("broken", { why: reason(error) });
-    else if (!(error instanceof DOMException)) throw error;
+    if (mine !== batch) return;
+    if (!(error instanceof DOMException)) complain("broken", { why: reason(error) });
     else if (error.name === "NotAllowedError") complain("webcamRefused", {});
     else if (error.name === "NotFoundError") complain("webcamNone", {});
     else complain("webcamBusy", { why: error.name });
@@ -251,6 +254,7 @@ async function watch(opened: Live, name: () => string, mine: number): Promise<vo
 /** When a frame was done, and the milliseconds that it took. */
 interface Pace {
   readonly at: number;
+  readonly read: number;
   readonly detect: number;
   readonly classify: number;
 }
@@ -263,7 +267,8 @@ function meter(paces: readonly Pace[]): void {
   at("fps").textContent = span > 0 ? text.number((1000 * (paces.length - 1)) / span, 1) : "–";
   const detect = median(paces.map((pace) => pace.detect));
   const classify = median(paces.map((pace) => pace.classify));
-  at("ms").textContent = text.number(detect + classify, 1);
+  const all = median(paces.map((pace) => pace.read + pace.detect + pace.classify));
+  at("ms").textContent = text.number(all, 1);
   at("ms-detect").textContent = text.number(detect, 1);
   at("ms-classify").textContent = text.number(classify, 1);
 }
@@ -311,8 +316,13 @@ function listen(): void {
   at("pause").addEventListener("click", togglePause);
   at("stop").addEventListener("click", stop);
   at("example").addEventListener("click", async () => {
-    const picture = await (await fetch("./example.webp")).blob();
-    await take([new File([picture], text.say("exampleName"), { type: picture.type })]);
+    const name = text.say("exampleName");
+    try {
+      const picture = await (await fetch("./example.webp")).blob();
+      await take([new File([picture], name, { type: "image/webp" })]);
+    } catch {
+      complain("unreadable", { name });
+    }
   });
   const screen = at("screen");
   // The whole window takes what is dropped: a picture beside the frame must not replace the page.

@@ -23,12 +23,14 @@ scope.onmessage = async ({ data: order }: MessageEvent<Order>) => {
 };
 
 async function look(order: Order & { kind: "look" }, loaded: Nets): Promise<void> {
+  const begun = performance.now();
   const bitmap = order.source instanceof ImageBitmap ? order.source : await decode(order.source);
   if (bitmap === null) {
     say({ kind: "unreadable", id: order.id });
     return;
   }
-  const finding = await examine(pixels(bitmap), loaded, order.closely);
+  const picture = pixels(bitmap);
+  const finding = await examine(picture, loaded, order.closely, performance.now() - begun);
   scope.postMessage({ kind: "found", id: order.id, finding, bitmap } satisfies Answer, [bitmap]);
 }
 

@@ -136,6 +136,26 @@ describe.skipIf(chromiumMissing())("the page", () => {
     expect(new Set(rows.map(({ source }) => source)).size).toBeLessThanOrEqual(6);
   });
 
+  test("can be stopped at any moment, and begun anew", async () => {
+    const clip = join(inject("scene"), "clip.webm");
+    for (let round = 0; round < 6; round++) {
+      await page.setInputFiles("#files", clip);
+      await page.locator("#stop").waitFor();
+      if (round % 2 === 1) await page.locator("#picture").waitFor();
+      await page.click("#stop");
+      expect(await status()).toBe("Stopped.");
+      expect(await page.locator("#stop").isVisible()).toBe(false);
+    }
+    await page.setInputFiles("#files", clip);
+    await page.setInputFiles("#files", picture("scene-2304-015.png")); // while the clip is being opened
+    await page.setInputFiles("#files", picture("scene-640-035.png")); // while that is looked at
+    await page.locator("#status", { hasText: "scene-640-035.png: " }).waitFor();
+
+    expect(await page.locator("#picture").getAttribute("aria-label")).toMatch(/^scene-640-035\.png: /);
+    expect(await problems()).toEqual([]);
+    expect((await downloadRows(page)).filter(({ source }) => source.startsWith("scene-2304"))).toEqual([]);
+  });
+
   test("looks closer at pictures and not at clips, unless it is told otherwise", async () => {
     const closely = page.locator("#closely");
     const show = async (path: string) => {

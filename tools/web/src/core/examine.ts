@@ -22,14 +22,16 @@ export interface Finding {
   readonly faces: readonly FoundFace[];
   /** Mean of all channels, 0..255. */
   readonly light: number;
-  readonly ms: { readonly detect: number; readonly classify: number };
+  /** read: from file or frame to pixels. */
+  readonly ms: { readonly read: number; readonly detect: number; readonly classify: number };
 }
 
-/** Look at one picture. closely: in tiles too, as `maskwatch inspect` does for pictures; a live board does not. */
+/** Look at one picture. readMs: what it took to get it. closely: in tiles too, as `maskwatch inspect` does for pictures; a live board does not. */
 export async function examine(
   picture: Picture,
   nets: { detector: FaceDetector; classifier: MaskClassifier },
   closely: boolean,
+  readMs: number,
 ): Promise<Finding> {
   const { detector, classifier } = nets;
   const begun = performance.now();
@@ -48,7 +50,7 @@ export async function examine(
     height: picture.height,
     faces,
     light: meanLight(picture),
-    ms: { detect: detected - begun, classify: performance.now() - detected },
+    ms: { read: readMs, detect: detected - begun, classify: performance.now() - detected },
   };
 }
 

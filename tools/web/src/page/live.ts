@@ -65,14 +65,18 @@ export class Live {
   /** Look at frames until the end of the clip or `stop`. Gives whether it came to its end. Raises Broken. */
   async watch(client: Client, watcher: Watcher): Promise<boolean> {
     const { video } = this;
-    await video.play();
-    while (!this.#stopped && !video.ended) {
-      if (!(await freshFrame(video, () => this.#stopped))) break;
-      const at = video.currentTime;
-      const bitmap = await createImageBitmap(video, { colorSpaceConversion: "none" });
-      const looked = await client.look(bitmap, watcher.closely());
-      if (this.#stopped) looked.bitmap.close();
-      else watcher.frame(looked, at);
+    try {
+      await video.play();
+      while (!this.#stopped && (await freshFrame(video, () => this.#stopped))) {
+        const at = video.currentTime;
+        const bitmap = await createImageBitmap(video, { colorSpaceConversion: "none" });
+        const looked = await client.look(bitmap, watcher.closely());
+        if (this.#stopped) looked.bitmap.close();
+        else watcher.frame(looked, at);
+      }
+    } catch (error) {
+      // Whoever stops takes the picture away from under a call that waits for it.
+      if (!(this.#stopped && error instanceof DOMException)) throw error;
     }
     return !this.#stopped;
   }
@@ -109,7 +113,7 @@ function freshFrame(video: HTMLVideoElement, stopped: () => boolean): Promise<bo
     const handle = video.requestVideoFrameCallback(() => done(true));
     // A clip's end and a stop bring no frame.
     const watch = setInterval(() => {
-      if (stopped() || video.ended) done(false);
+      if (stopped() || video.ended || video.error !== null) done(false);
     }, 100);
   });
 }
