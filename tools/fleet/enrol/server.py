@@ -101,15 +101,12 @@ def application(folder: Path, now: Callable[[], datetime]) -> Starlette:
 
 async def _read(request: Request) -> Asked:
     body = bytearray()
-    too_large = _Problem(413, "too-large", f"a request has at most {BODY_BYTES_MAX} bytes")
-    if int(request.headers.get("content-length", "0")) > BODY_BYTES_MAX:  # the HTTP parser lets nothing else be there
-        raise too_large
     try:
         async with asyncio.timeout(_BODY_S):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > BODY_BYTES_MAX:
-                    raise too_large
+                if len(body) > BODY_BYTES_MAX:  # whatever its headers say, or do not
+                    raise _Problem(413, "too-large", f"a request has at most {BODY_BYTES_MAX} bytes")
     except TimeoutError:
         raise _Problem(408, "too-slow", f"the request was not here within {_BODY_S:g} s") from None
     try:
@@ -133,6 +130,18 @@ class _Bounded(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._deadline.cancel()
         super().connection_lost(exc)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which says where it listens when it does, and can be stopped in order from then on."""
+
+    def __init__(self, config: uvicorn.Config, url: str) -> None:
+        super().__init__(config)
+        self._url = url
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        _log.info("up", extra={"line": {"listening": self._url}})
 
 
 class _Json(logging.Formatter):
@@ -180,8 +189,7 @@ def serve(folder: Path, address: Address, *, name: str, now: Callable[[], dateti
     shown = f"[{address.host}]" if ":" in address.host else address.host
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn ends in order for them, and then raises them once more
         signal.signal(number, lambda *_: sys.exit(0))
-    _log.info("up", extra={"line": {"listening": f"https://{shown}:{door.getsockname()[1]}"}})
-    uvicorn.Server(config).run(sockets=[door])
+    _Server(config, f"https://{shown}:{door.getsockname()[1]}").run(sockets=[door])
 
 
 def _context(folder: Path, name: str, now: datetime) -> ssl.SSLContext:
