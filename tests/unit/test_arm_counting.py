@@ -117,18 +117,23 @@ def test_faces_are_paired_with_the_one_they_overlap_most() -> None:
 
 def test_answers_of_another_label_another_step_or_another_face_are_told() -> None:
     ours = Answers(
-        golden={}, logits=[[5, 6, 7], [1, 1, 1]], labels=["mask", "unsure"], found=[[_found(0)], [_found(0)]]
+        golden={},
+        logits=[[5, 6, 7], [1, 1, 1]],
+        labels=["mask", "unsure"],
+        found=[[_found(0)], [_found(0)]],
+        persons=["mask"],
     )
     theirs = Answers(
         golden={"mask-64": 1, "face-320": 3},
         logits=[[5, 8, 7], [1, 1, 1]],
         labels=["mask", "no_mask"],
         found=[[_found(1, "no_mask")], []],
+        persons=["mask", "no_mask"],
     )
     figure = compare(ours, theirs, suite="trixie", python="3.13", cpu="cortex-a53", kernels="xnnpack")
-    assert (figure.logit_steps, figure.labels_changed, figure.faces) == (2, 1, 2)
-    assert (figure.found, figure.found_by_one_only, figure.found_labels_changed) == (1, 1, 1)
-    assert figure.box_px == 1.0
+    assert (figure.logit_steps, figure.faces, figure.labels_changed, figure.unsure_changed) == (2, 3, 1, 1)
+    assert (figure.found, figure.found_by_one_only, figure.box_px) == (1, 1, 1.0)
+    assert (figure.persons, figure.persons_changed) == (2, 1)
     assert not figure.is_kept
     same = compare(ours, ours, suite="trixie", python="3.13", cpu="cortex-a53", kernels="xnnpack")
-    assert same.found_by_one_only == same.labels_changed == same.logit_steps == 0
+    assert same.found_by_one_only == same.labels_changed == same.unsure_changed == same.persons_changed == 0

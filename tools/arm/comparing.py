@@ -1,6 +1,7 @@
 """How far one board's answers are from this machine's."""
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from tools.arm.figures import Answered
 from tools.arm.guest import Answers, Found
 
 _SAME_IOU = 0.5
+_UNSURE = "unsure"
 
 
 def compare(ours: Answers, theirs: Answers, *, suite: str, python: str, cpu: str, kernels: str) -> Answered:
@@ -22,6 +24,10 @@ def compare(ours: Answers, theirs: Answers, *, suite: str, python: str, cpu: str
         for row, other in zip(ours.logits, theirs.logits, strict=True)
         for here, there in zip(row, other, strict=True)
     ]
+    looks = [*zip(ours.labels, theirs.labels, strict=True), *((here.label, there.label) for here, there in both)]
+    differ = [look for look in looks if look[0] != look[1]]
+    unsure = sum(_UNSURE in look for look in differ)
+    persons = None if theirs.persons is None else len(theirs.persons)
     return Answered(
         suite=suite,
         python=python,
@@ -29,17 +35,24 @@ def compare(ours: Answers, theirs: Answers, *, suite: str, python: str, cpu: str
         kernels=kernels,
         golden=theirs.golden,
         tolerance=tolerances(),
-        faces=len(theirs.labels),
+        faces=len(looks),
         logit_steps=max(steps),
-        labels_changed=sum(here != there for here, there in zip(ours.labels, theirs.labels, strict=True)),
+        labels_changed=len(differ) - unsure,
+        unsure_changed=unsure,
         frames=len(theirs.found),
         found=sum(map(len, theirs.found)),
         found_by_one_only=len(pairs) - len(both),
-        found_labels_changed=sum(here.label != there.label for here, there in both),
         box_px=round(
             max((abs(a - b) for here, there in both for a, b in zip(here.box, there.box, strict=True)), default=0.0), 2
         ),
+        persons=persons,
+        persons_changed=None if theirs.persons is None else _changed(ours.persons or [], theirs.persons),
     )
+
+
+def _changed(ours: Sequence[str], theirs: Sequence[str]) -> int:
+    """Count persons, in the order in which they came, that are decided otherwise or are there on one side only."""
+    return sum(here != there for here, there in zip_longest(ours, theirs))
 
 
 def matched(ours: Sequence[Found], theirs: Sequence[Found]) -> list[tuple[Found | None, Found | None]]:

@@ -12,9 +12,11 @@ class _Figure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Answered(_Figure, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How far answers are from others. golden: steps off the manifest by model, tolerance: allowed.
 
-    The rest is beside XNNPACK on the development machine, on the scene: true faces whose crop was looked at, the
-    largest difference of a logit in steps, how many labels are others; frames searched, faces accepted, those that only
-    one side accepts, labels of found faces that are others, the largest difference of a box in pixels of the frame.
+    The rest is beside XNNPACK on the development machine, on the scene. faces: looks at true faces and at found ones;
+    logit_steps: the largest difference of a logit of the former; labels_changed: looks that say another label;
+    unsure_changed: looks that are unsure on one side only. found: faces accepted in so many frames; found_by_one_only
+    of them; box_px: the largest difference of a side, pixels of the frame. persons: decided by the whole pipeline, as
+    in the events, and persons_changed of them; None where the pipeline did not run.
     """
 
     suite: str
@@ -26,17 +28,19 @@ class Answered(_Figure, frozen=True, kw_only=True, forbid_unknown_fields=True):
     faces: int
     logit_steps: int
     labels_changed: int
+    unsure_changed: int
     frames: int
     found: int
     found_by_one_only: int
-    found_labels_changed: int
     box_px: float
+    persons: int | None
+    persons_changed: int | None
 
     @property
     def is_kept(self) -> bool:
-        """Tell whether the nets are what they are on the development machine, within what kernels may differ by."""
+        """Tell whether a board says what the development machine says, within what kernels may differ by."""
         within = all(self.golden[name] <= allowed for name, allowed in self.tolerance.items())
-        return within and not self.labels_changed and not self.found_labels_changed and not self.found_by_one_only
+        return within and not (self.labels_changed or self.found_by_one_only or self.persons_changed)
 
 
 class Counted(_Figure, frozen=True, kw_only=True, forbid_unknown_fields=True):

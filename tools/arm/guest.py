@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.events.types import PersonNew, PersonUpdate
 from agent.pipeline import Pipeline
 from agent.seams import Box, Classifier, Detector, Frame, Pixels
 from agent.settings import Settings, VisionSettings
@@ -42,13 +43,15 @@ class Found(msgspec.Struct, frozen=True):
 class Answers(msgspec.Struct, frozen=True):
     """What the nets say. golden: by model, steps off the manifest. logits: a row a true face; labels: of those.
 
-    found: by frame, the faces that the agent accepts.
+    found: by frame, the faces that the agent accepts. persons: what was decided of each in the whole scene, in the
+    order in which they came; None where that was not asked.
     """
 
     golden: dict[str, int]
     logits: list[list[int]]
     labels: list[str]
     found: list[list[Found]]
+    persons: list[str] | None = None
 
 
 class KernelRuntime:
@@ -134,7 +137,21 @@ def answer(folder: Path, inputs: Inputs, kernels: Kernels) -> Answers:
         logits=logits,
         labels=labels,
         found=found,
+        persons=_persons(folder, inputs.whole, detector, classifier) if kernels == "xnnpack" else None,
     )
+
+
+def _persons(folder: Path, clip: Clip, detector: FaceDetector, classifier: MaskClassifier) -> list[str]:
+    """Send a clip through the whole pipeline, and give what it says of everybody at the end."""
+    pipeline = Pipeline(detector=detector, classifier=classifier, settings=Settings(), run_id="answers")
+    frames = np.load(folder / f"{clip.name}.npy", mmap_mode="r")
+    decided: dict[str, str] = {}
+    for index, at_ns in enumerate(clip.at_ns):
+        frame = Frame(pixels=np.ascontiguousarray(frames[index]), captured_ns=at_ns, index=index)
+        for event in pipeline.step(frame):
+            if isinstance(event.data, PersonNew | PersonUpdate):
+                decided[event.data.person] = event.data.label
+    return list(decided.values())
 
 
 class Marks:

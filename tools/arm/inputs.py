@@ -34,8 +34,9 @@ class Clip(msgspec.Struct, frozen=True):
 
 
 class Inputs(msgspec.Struct, frozen=True):
-    """Everything in one folder: clips, and faces as (frame of the clip `faces`, box)."""
+    """Everything in one folder: clips, and faces as (frame of the clip `faces`, box). whole: all of the scene."""
 
+    whole: Clip
     people: dict[int, Clip]
     idle: Clip
     faces: list[tuple[int, tuple[float, float, float, float]]]
@@ -43,7 +44,11 @@ class Inputs(msgspec.Struct, frozen=True):
 
 def make(folder: Path) -> Inputs:
     """Write the inputs and `inputs.json`, which names them. Raises InputError where the portraits are not installed."""
-    inputs = Inputs(people={rate: _people(folder, rate) for rate in RATES}, idle=_idle(folder), faces=_faces(folder))
+    rate = round(CameraSettings().fps)
+    whole = _write(folder, "whole", _scene(rate), rate, (0, 0, round(_SCENE_S * rate)))
+    inputs = Inputs(
+        whole=whole, people={rate: _people(folder, rate) for rate in RATES}, idle=_idle(folder), faces=_faces(folder)
+    )
     (folder / "inputs.json").write_bytes(msgspec.json.encode(inputs))
     return inputs
 
