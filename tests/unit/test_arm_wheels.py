@@ -116,3 +116,14 @@ def test_what_pip_installed_is_read_from_its_own_records(tmp_path: Path) -> None
         (tmp_path / f"{name}.dist-info").mkdir()
     (tmp_path / "numpy").mkdir()
     assert versions(tmp_path) == {"numpy": "2.5.5", "opencv_python_headless": "4.14.0.94"}
+
+
+def test_a_page_without_figures_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for content in (None, "{}", "no json"):
+        if content is not None:
+            (tmp_path / "boards.json").write_text(content)
+        assert command.main(["--page", "--out", str(tmp_path)]) == 65
+        said = capsys.readouterr().err
+        assert said.startswith(f"{tmp_path / 'boards.json'}: holds no figures: ")
+        assert said.endswith("; count: leave --page out\n")
+        assert said.count("\n") == 1
