@@ -476,7 +476,8 @@ def test_a_database_that_is_away_is_one_sentence(scene: Scene, monkeypatch: pyte
     answer = visitor.ask("/")
 
     assert answer.code == 503
-    assert "connection refused" in answer.text
+    assert "does not answer" in answer.text
+    assert "postgresql://x/y" not in answer.text, "hosts and users are nobody's business before the login"
 
 
 def test_without_a_collector_that_reads_the_broker_the_page_says_that_it_is_old(
@@ -553,3 +554,34 @@ def test_a_wrong_word_of_the_command_is_one_line(
 def test_a_place_where_passwords_would_travel_in_clear_is_refused(host: str, origin: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         Place(host=host, port=free_port(), origin=origin)
+
+
+def test_who_comes_in_and_who_does_not_is_in_the_log_in_one_line_each(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "tools.fleet.page")
+    scene.visitor(logged_in=False).log_in("eva\nana page.entered", "wrong horse battery")
+    scene.visitor()
+
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("tools.fleet.page")]
+    assert said == [
+        "page.refused name='eva\\nana page.entered' address=127.0.0.1",
+        "page.entered name=ana address=127.0.0.1",
+    ]
+
+
+def test_behind_a_proxy_tries_are_counted_by_whom_the_proxy_names_and_else_by_nobodys_word(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    def codes(scene: Scene) -> list[int]:
+        found = []
+        for number in range(throttle._EACH + 1):
+            visitor = scene.visitor(logged_in=False)
+            values = {"csrf": visitor.ask("/login").csrf, "name": NAME, "password": "wrong horse battery"}
+            found.append(visitor.ask("/login", values, headers={"X-Forwarded-For": f"9.9.9.9, 10.0.0.{number}"}).code)
+        return found
+
+    with Scene(sqlite_url(tmp_path), origin="https://fleet.example.org") as behind:
+        assert codes(behind) == [401] * (throttle._EACH + 1)
+    with Scene(sqlite_url(tmp_path)) as alone:
+        assert codes(alone) == [401] * throttle._EACH + [429]

@@ -175,7 +175,7 @@ def _address(option: str, text: str, *, host: str = "0.0.0.0") -> tuple[str, int
 def _start_logging() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
-    root = logging.getLogger("tools.fleet.collector")
+    root = logging.getLogger("tools.fleet")
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
     root.propagate = False

@@ -228,14 +228,16 @@ class Collector:
     ) -> None:
         """Settle messages of a connection; what is not wanted is only answered. Raises MaskwatchError.
 
-        How a device is, is everybody's part: whoever hears of it last must have the last word.
+        How a device is, is everybody's part: whoever hears of it last must have the last word. What lies in a dead
+        instance's session is not the last.
         """
         messages = [found for one in received if wanted(one) and (found := read(one.topic, one.payload)) is not None]
         receipts = [one.receipt for one in received if one.receipt is not None]
         # What a device counts as done may still be on its way here: it is believed later.
         births = [message for message in messages if isinstance(message, Birth)]
         first = [replace(one, acknowledged=0) if isinstance(one, Birth) else one for one in messages]
-        first += [seen for one in received if (seen := sight(one.topic, one.payload)) is not None]
+        if broker is self.broker:
+            first += [seen for one in received if (seen := sight(one.topic, one.payload)) is not None]
         self._commit(Batch(messages=first, receipts=receipts, broker=broker))
         for birth in births:
             key = (birth.device, birth.stream or "")

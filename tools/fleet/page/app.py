@@ -8,6 +8,7 @@ Rules for whoever edits this:
 """
 
 import itertools
+import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from agent.clock import NS_PER_MS, Clock
+from agent.delivery.complaint import Complaint
 from agent.errors import MaskwatchError
 from tools.fleet.page import views
 from tools.fleet.page.accounts import Accounts
@@ -47,6 +49,8 @@ _LIVE_SHOWN = 20
 _EXPORTS_AT_ONCE = 2
 _QUIET_S = 15.0
 
+log = logging.getLogger(__name__)
+
 
 class Page:
     """The application. metrics: gives what Prometheus reads."""
@@ -59,6 +63,7 @@ class Page:
         self._zone = zone
         self._metrics = metrics
         self._live = Live(self._fleet, clock)
+        self._failing = Complaint(log, "page.failing", clock)
         self._exporting = threading.BoundedSemaphore(_EXPORTS_AT_ONCE)
         self._templates = Templates(_HERE / "html", zone)
         self._door = Door(accounts=Accounts(database, clock), clock=clock, place=place, templates=self._templates)
@@ -277,7 +282,8 @@ class Page:
         return self._problem(400, f"This address asks for what cannot be: {error}.")
 
     def _away(self, request: Request, error: MaskwatchError) -> Response:
-        return self._problem(503, f"The database does not answer now: {error}.")
+        self._failing.failing(str(error))  # not for whoever asks: it names hosts and users
+        return self._problem(503, "The database does not answer now. The collector's log says why.")
 
     def _refused(self, request: Request, error: HTTPException) -> Response:
         return self._problem(error.status_code, error.detail)

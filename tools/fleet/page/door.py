@@ -1,6 +1,7 @@
 """The way in and out: the form for the password, the session's cookie, who it belongs to."""
 
 import hmac
+import logging
 import re
 import threading
 from collections.abc import Callable
@@ -19,7 +20,10 @@ from tools.fleet.page.templates import Templates
 from tools.fleet.page.throttle import Throttle
 
 _TRIES_AT_ONCE = 2  # each takes 32 MiB
+_ADDRESS = re.compile(r"[0-9a-fA-F.:]{2,45}")
 _NEXT = re.compile(r"/(?!/)[A-Za-z0-9_.~%=&?:+/-]{0,500}")
+
+log = logging.getLogger(__name__)
 
 View = Callable[[Request, str], Response]
 
@@ -85,14 +89,17 @@ class Door:
             return self._ask(request, back, said="This form was too old. Try again.", code=403)
         address = self._address(request)
         if not self._throttle.take(address, self._clock.now_ns()):
+            log.warning("page.throttled address=%s", address)
             answer = self._ask(request, back, said="Too many tries. Wait a minute, then try again.", code=429)
             answer.headers["retry-after"] = "60"
             return answer
         with self._trying:
             right = self._accounts.check(form.get("name", ""), form.get("password", ""))
         if not right:
+            log.warning("page.refused name=%r address=%s", form.get("name", "")[:64], address)
             return self._ask(request, back, said="Name or password is wrong.", code=401)
         self._throttle.give_back(address)
+        log.info("page.entered name=%s address=%s", form["name"], address)
         answer = RedirectResponse(back, status_code=303)
         self._give_cookie(answer, self._cookie, self._accounts.begin(form["name"]), SESSION_MS)
         self._give_cookie(answer, f"{self._cookie}-form", "", 0)
@@ -110,8 +117,10 @@ class Door:
 
     def _address(self, request: Request) -> str:
         """Whose tries are counted together: behind a proxy of ours, who the proxy says it is."""
-        told = request.headers.get("x-forwarded-for", "") if self._place.origin else ""
-        return told.rpartition(",")[2].strip()[:64] or (request.client.host if request.client else "")
+        told = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip() if self._place.origin else ""
+        if _ADDRESS.fullmatch(told) is not None:
+            return told
+        return request.client.host if request.client else "unknown"
 
     def _give_cookie(self, answer: Response, name: str, value: str, age_ms: int) -> None:
         secure = bool(self._place.origin)
