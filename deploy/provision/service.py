@@ -5,8 +5,9 @@ import json
 from .board import Board
 from .bundle import Bundle
 from .facts import Facts
+from .problem import Exit
 from .record import HOME, Record
-from .release import CURRENT
+from .release import CURRENT, OPT
 from .step import Action, Call, Remove, Run, Step, Write, files_step
 
 UNIT = "maskwatch.service"
@@ -87,9 +88,13 @@ def gate(board: Board) -> tuple[int, list[str]]:
     wait_s = 1 if is_hopeless else GATE_S
     done = board.ask(program, "check", "--wait", str(wait_s), timeout_s=GATE_S + 120.0)
     lines = [" ".join(line.split()) for line in (done.out + "\n" + done.err).splitlines() if line.strip()]
-    if done.code != 0 and not is_active(board) and (word := _last_word(board)):
+    code = done.code
+    if code == 0 and not any(line.startswith("agent ok") for line in lines):
+        code = Exit.UNAVAILABLE  # a program that a worn card has emptied runs as an empty shell script, and ends with 0
+        lines.append(f"agent FAIL {program} check said nothing of it; remove {OPT}, and run the same command again")
+    if code != 0 and not is_active(board) and (word := _last_word(board)):
         lines.append(f"the agent's last word: {word}")
-    return done.code, lines
+    return code, lines
 
 
 def backlog(board: Board) -> int | None:

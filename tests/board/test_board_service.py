@@ -12,6 +12,8 @@ from tests.board.fleet import Fleet, events_of, statuses_of
 from tests.integration.shipped_mosquitto import Client
 from tests.real import wait_for
 
+UNAVAILABLE = 69
+
 pytestmark = [pytest.mark.board, pytest.mark.timeout(600)]
 
 
@@ -63,6 +65,20 @@ def test_a_stopped_agent_stays_stopped_and_a_disabled_one_does_not_come_with_the
     board.power_off()
     board.power_on()
     assert board.unit("ActiveState") == "inactive"
+
+
+def test_a_board_whose_program_is_damaged_is_not_called_well_and_is_mended_as_it_is_told(
+    board: BootedBoard, fleet: Fleet
+) -> None:
+    bundle = fleet.bundle("3.13")
+    board.sh(f"truncate --size=0 /opt/maskwatch/current/bin/maskwatch; systemctl stop {UNIT}")
+    damaged = board.provision(bundle)
+    assert damaged.returncode == UNAVAILABLE, damaged.stdout + damaged.stderr
+    assert "remove /opt/maskwatch, and run the same command again" in damaged.stdout
+    board.sh("rm -r /opt/maskwatch")
+    mended = board.provision(bundle)
+    assert mended.returncode == 0, mended.stdout + mended.stderr
+    assert board.unit("ActiveState") == "active"
 
 
 @contextmanager
