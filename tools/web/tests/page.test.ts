@@ -203,8 +203,13 @@ describe.skipIf(chromiumMissing())("the page", () => {
     expect(served.asked).toEqual([]);
   });
 
-  test("cannot be made to send anything: not the page, not the worker with the pictures", async () => {
+  const guards = [
+    ["the policy alone", "block"],
+    ["the service worker too", "allow"],
+  ] as const;
+  test.each(guards)("cannot be made to send anything, by page or worker: %s", async (_, serviceWorkers) => {
     mayComplain = true; // the browser reports each refusal
+    page = await fresh({ ...DESKTOP, serviceWorkers });
     let reached = 0;
     const stranger: Server = createServer((_, response) => {
       reached++;

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { build } from "vite";
 import type { TestProject } from "vitest/node";
+import { chromiumMissing } from "./browser";
 import { fixtures } from "./python";
 
 declare module "vitest" {
@@ -15,6 +16,8 @@ declare module "vitest" {
 }
 
 export default async function setup(project: TestProject): Promise<() => void> {
+  if (chromiumMissing())
+    console.warn("tests in a browser are skipped: apt-get install chromium, or CHROMIUM=/path/to/it");
   await build({ logLevel: "warn", configFile: join(import.meta.dirname, "../vite.config.ts") });
   const folder = mkdtempSync(join(tmpdir(), "maskwatch-web-"));
   fixtures("pictures", join(folder, "pictures"));
