@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, LiteralString
 
 import psycopg
-from psycopg import errors
 
-from agent.errors import MaskwatchError, NotPermittedError, StorageError, UnavailableError, UsageError
-from tools.fleet.collector import tables
+from agent.errors import StorageError
+from tools.fleet.collector.hours import HourKey, Moved
 from tools.fleet.collector.marks import CHUNK
 from tools.fleet.collector.messages import Event, Rejected, Sight
+from tools.fleet.collector.server import Place, judge, make_tables
 from tools.fleet.collector.store import (
     CONFLICTS_MAX,
     LINKS_KEPT_MS,
@@ -18,22 +18,13 @@ from tools.fleet.collector.store import (
     Device,
     Figures,
     Gap,
-    HourKey,
     Key,
-    Moved,
     Span,
     Store,
     Stream,
     StreamKey,
 )
 
-_CONNECT: dict[str, Any] = {
-    "autocommit": True,
-    "connect_timeout": 5,
-    "tcp_user_timeout": 15_000,
-    "application_name": "maskwatch-collector",
-    "client_encoding": "utf8",  # or a database made in the C locale would give bytes
-}
 # A commit is on the disk when it returns, whatever the server's default. An instance that is stopped in the middle of a
 # transaction must not keep the devices of the others locked. Every query here goes by an index, and the planner knows
 # that only after the first ANALYZE.
@@ -41,7 +32,6 @@ _OPTIONS = (
     "-csynchronous_commit=on -cidle_in_transaction_session_timeout=5s -clock_timeout=15s -cstatement_timeout=60s"
     " -cenable_seqscan=off -cclient_min_messages=warning"
 )
-_MAKING = 0x6D61736B  # the advisory lock under which tables are made
 
 _LOCK = """
 INSERT INTO devices (device, site, stream, seen_ms)
@@ -174,16 +164,7 @@ class PostgresStore(Store):
 
     def __init__(self, url: str) -> None:
         """Raises UsageError for a URL that libpq does not understand."""
-        try:
-            about = psycopg.conninfo.conninfo_to_dict(url)
-        except psycopg.ProgrammingError as error:
-            what = f"--store is no PostgreSQL URL: {' '.join(str(error).split())}"
-            raise UsageError(what, where="collector", remedy="write postgresql://user@host/name") from error
-        self._url = url
-        self._options = f"{about.get('options') or ''} {_OPTIONS}"
-        self.where = (
-            f"postgresql://{about.get('host', 'localhost')}:{about.get('port', 5432)}/{about.get('dbname', '')}"
-        )
+        self._place = Place(url)
         self._db: psycopg.Connection[tuple[Any, ...]] | None = None
 
     def figures(self) -> Figures:
@@ -225,9 +206,9 @@ class PostgresStore(Store):
 
     def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
         if self._db is None:
-            db = psycopg.connect(self._url, options=self._options, **_CONNECT)
+            db = self._place.connect(_OPTIONS, application_name="maskwatch-collector")
             try:
-                make_tables(db, self.where)
+                make_tables(db, self._place.name)
             except (psycopg.Error, StorageError):
                 db.close()
                 raise
@@ -239,7 +220,7 @@ class PostgresStore(Store):
         try:
             yield
         except psycopg.Error as error:
-            verdict = judge(error, self.where)
+            verdict = judge(error, self._place.name)
             if verdict is None:  # our own SQL is wrong: no server will mend that
                 raise
             if self._db is not None:
@@ -317,38 +298,6 @@ class PostgresStore(Store):
 
     def _all(self, query: LiteralString, *values: Any) -> list[tuple[Any, ...]]:
         return self._connected().execute(query, values).fetchall()
-
-
-def make_tables(db: psycopg.Connection[tuple[Any, ...]], where: str) -> None:
-    """Make the tables, once, however many instances start at the same time. Raises StorageError, psycopg.Error."""
-    ours = f"maskwatch {tables.VERSION}"
-    with db.transaction():
-        db.execute("SELECT pg_advisory_xact_lock(%s)", [_MAKING])
-        there, told = db.execute("SELECT oid, obj_description(oid) FROM to_regclass('events') AS oid").fetchone() or ()
-        if there is None:
-            db.execute(tables.POSTGRES.encode())
-            db.execute(f"COMMENT ON TABLE events IS '{ours}'".encode())
-        elif told != ours:
-            raise StorageError(
-                f"its tables are of {told or 'an earlier version'!r}, this release knows {ours!r}",
-                where=where,
-                remedy="use the release that made them, or name another database",
-            )
-
-
-def judge(error: psycopg.Error, where: str) -> MaskwatchError | None:
-    """Give the sentence for what PostgreSQL says; None when our own SQL is to blame."""
-    first = str(error).strip().splitlines()[:1] or [type(error).__name__]
-    what = first[0].removeprefix("connection failed: ")
-    match error:
-        case errors.DiskFull():
-            return StorageError("its disk is full", where=where, remedy="make room; it is tried again")
-        case errors.InsufficientPrivilege() | errors.InvalidSchemaName():
-            return NotPermittedError(what, where=where, remedy="grant it to this user; it is tried again")
-        case psycopg.OperationalError() | psycopg.InterfaceError() | psycopg.InternalError():
-            return UnavailableError(what, where=where, remedy="check the server; it is tried again")
-        case _:
-            return None
 
 
 def _columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from agent.errors import MaskwatchError, NotPermittedError, StorageError
 from tools.fleet.collector import tables
+from tools.fleet.collector.hours import HourKey, Moved
 from tools.fleet.collector.marks import CHUNK
 from tools.fleet.collector.messages import Event, Rejected, Sight
 from tools.fleet.collector.store import (
@@ -19,9 +20,7 @@ from tools.fleet.collector.store import (
     Device,
     Figures,
     Gap,
-    HourKey,
     Key,
-    Moved,
     Span,
     Store,
     Stream,

@@ -13,7 +13,7 @@ Rules for whoever edits this:
 """
 
 from abc import ABC, abstractmethod
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -25,18 +25,15 @@ import msgspec
 
 from agent.errors import UsageError
 from tools.fleet.collector import marks
+from tools.fleet.collector.hours import HourKey, Moved, count_hours
 from tools.fleet.collector.messages import Birth, Event, Message, Rejected, Sight, same
 
 REJECTED_MAX = 1000  # of the messages that are none of ours, the newest are kept
 CONFLICTS_MAX = 10_000
 LINKS_KEPT_MS = 7 * 86_400_000  # an instance that has not been there for so long is forgotten
-_HOUR_MS = 3_600_000
-NEVER_HOUR = -1  # of events that nobody can date
 
 Key = tuple[str, str, int]
 StreamKey = tuple[str, str]
-HourKey = tuple[str, str, str, int]
-"""Site (empty: all of them), type, label (empty: none), hours since 1970."""
 
 
 def parse_url(url: str) -> Path | str:
@@ -102,16 +99,6 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     first_ms: int
     last_ms: int
     dated: bool
-
-
-class Moved(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that has been given another time."""
-
-    site: str
-    type: str
-    label: str | None
-    before_ms: int | None
-    after_ms: int
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
@@ -314,29 +301,6 @@ def newest(sights: Iterable[Sight]) -> list[Sight]:
         if known is None or sight.online or sight.session >= known.session:
             found[sight.kind, sight.device] = sight
     return [found[key] for key in sorted(found)]
-
-
-def hour_of(happened_ms: int | None) -> int:
-    """Give the hour that a time falls into; NEVER_HOUR for none, and for one that no clock has shown."""
-    return NEVER_HOUR if happened_ms is None or happened_ms < 0 else happened_ms // _HOUR_MS
-
-
-def count_hours(fresh: Iterable[Event], moved: Iterable[Moved]) -> dict[HourKey, int]:
-    """Give what new events, and those that got another time, change in the counts; in order, without zeros."""
-    changes: Counter[HourKey] = Counter()
-    for event in fresh:
-        _count(changes, event.site, event.type, event.label, event.time_ms, 1)
-    for one in moved:
-        _count(changes, one.site, one.type, one.label, one.before_ms, -1)
-        _count(changes, one.site, one.type, one.label, one.after_ms, 1)
-    return {key: changes[key] for key in sorted(changes) if changes[key]}
-
-
-def _count(
-    changes: Counter[HourKey], site: str, kind: str, label: str | None, happened_ms: int | None, number: int
-) -> None:
-    for place in (site, ""):
-        changes[place, kind, label or "", hour_of(happened_ms)] += number
 
 
 def _lost(births: Sequence[Birth], streams: Mapping[StreamKey, Stream]) -> list[Gap]:

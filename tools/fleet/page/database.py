@@ -137,11 +137,10 @@ class PostgresDatabase(_Pool["psycopg.Connection[tuple[Any, ...]]"]):
 
     def __init__(self, url: str) -> None:
         """Raises UsageError for a URL that libpq does not understand."""
-        from tools.fleet.collector.postgres import PostgresStore  # a single instance does without the driver
+        from tools.fleet.collector.server import Place  # a single instance does without the driver
 
         super().__init__()
-        self._url = url
-        self._where = PostgresStore(url).where
+        self._place = Place(url)
 
     def rows(self, query: str, values: Values | None = None) -> Rows:
         with self._judged(), self._one() as db:
@@ -154,21 +153,11 @@ class PostgresDatabase(_Pool["psycopg.Connection[tuple[Any, ...]]"]):
     def _connect(self) -> "psycopg.Connection[tuple[Any, ...]]":
         import psycopg
 
-        from tools.fleet.collector.postgres import make_tables
+        from tools.fleet.collector.server import make_tables
 
-        told = psycopg.conninfo.conninfo_to_dict(self._url).get("options") or ""
-        db = psycopg.connect(
-            self._url,
-            options=f"{told} {_OPTIONS}",
-            autocommit=True,
-            connect_timeout=5,
-            tcp_user_timeout=15_000,
-            application_name="maskwatch-page",
-            client_encoding="utf8",
-            prepare_threshold=None,
-        )
+        db = self._place.connect(_OPTIONS, application_name="maskwatch-page", prepare_threshold=None)
         try:
-            make_tables(db, self._where)
+            make_tables(db, self._place.name)
         except (psycopg.Error, MaskwatchError):
             db.close()
             raise
@@ -181,12 +170,12 @@ class PostgresDatabase(_Pool["psycopg.Connection[tuple[Any, ...]]"]):
     def _judged(self) -> Iterator[None]:
         import psycopg
 
-        from tools.fleet.collector.postgres import judge
+        from tools.fleet.collector.server import judge
 
         try:
             yield
         except psycopg.Error as error:
-            verdict = judge(error, self._where)
+            verdict = judge(error, self._place.name)
             if verdict is None:
                 raise
             raise verdict from error

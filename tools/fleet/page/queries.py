@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from agent.events.types import CameraBlind, Gap, OutboxReset
-from tools.fleet.collector.store import NEVER_HOUR
+from tools.fleet.collector.hours import NEVER_HOUR
 from tools.fleet.collector.tables import AT, ENDED, RARE, USUAL
 from tools.fleet.page.database import Database, Rows
 from tools.fleet.page.filters import Cursor
