@@ -2,18 +2,18 @@
 
 import { Journal, rowOf } from "./core/journal";
 import { classifier, detector } from "./core/manifest";
-import { Looks, median } from "./core/position";
+import { Looks } from "./core/position";
 import { Client, type Looked, Unreadable } from "./page/client";
 import { at, make } from "./page/dom";
 import { JournalPanel } from "./page/journal-panel";
 import { Live, Unplayable } from "./page/live";
+import { drawTimes, Pace } from "./page/pace";
 import { PositionPanel } from "./page/position-panel";
 import { Stage, Strip, spoken } from "./page/stage";
 import { type Key, type Language, Text } from "./page/text";
 
 const LOG_EVERY_MS = 1000;
 const LIST_EVERY_MS = 250;
-const PACE_MS = 2000;
 const PROBLEMS_MAX = 5;
 
 const text = new Text();
@@ -131,7 +131,7 @@ async function lookAtPictures(chosen: readonly File[]): Promise<void> {
     stage.show(shown, true);
     log.draw();
     panel.draw(looks, light);
-    meter([{ at: 0, ...finding.ms }]);
+    drawTimes(text, finding.ms);
     const single = { name: file.name, count: found.length };
     say(() =>
       pictures === 1
@@ -214,13 +214,13 @@ async function watch(opened: Live, name: () => string, mine: number): Promise<vo
   const isClip = opened.video.srcObject === null;
   let logged = Number.NEGATIVE_INFINITY;
   let listed = Number.NEGATIVE_INFINITY;
-  let paces: Pace[] = [];
+  const pace = new Pace();
   const ended = await opened.watch(client, {
     closely: () => closely.checked,
     frame: (looked, seconds) => {
       const { finding } = looked;
       const now = performance.now();
-      paces = [...paces, { at: now, ...finding.ms }].filter(({ at }) => now - at <= PACE_MS);
+      pace.add(finding.ms, now);
       light = finding.light;
       looks.add(
         finding.faces.map((face) => face.look),
@@ -231,7 +231,7 @@ async function watch(opened: Live, name: () => string, mine: number): Promise<vo
       if (due) {
         listed = now;
         panel.draw(looks, light);
-        meter(paces);
+        pace.draw(text);
       }
       if (now - logged >= LOG_EVERY_MS) {
         logged = now;
@@ -249,28 +249,6 @@ async function watch(opened: Live, name: () => string, mine: number): Promise<vo
     stop();
     say(() => text.say("ended", { name: name() }));
   }
-}
-
-/** When a frame was done, and the milliseconds that it took. */
-interface Pace {
-  readonly at: number;
-  readonly read: number;
-  readonly detect: number;
-  readonly classify: number;
-}
-
-/** Show the pace of the last frames: their rate, and the medians of their milliseconds. A picture has no rate. */
-function meter(paces: readonly Pace[]): void {
-  const span = (paces.at(-1)?.at ?? 0) - (paces[0]?.at ?? 0);
-  at("meter").hidden = false;
-  at("pace").hidden = kind === "still";
-  at("fps").textContent = span > 0 ? text.number((1000 * (paces.length - 1)) / span, 1) : "–";
-  const detect = median(paces.map((pace) => pace.detect));
-  const classify = median(paces.map((pace) => pace.classify));
-  const all = median(paces.map((pace) => pace.read + pace.detect + pace.classify));
-  at("ms").textContent = text.number(all, 1);
-  at("ms-detect").textContent = text.number(detect, 1);
-  at("ms-classify").textContent = text.number(classify, 1);
 }
 
 function stop(): void {
