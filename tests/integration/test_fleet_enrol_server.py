@@ -1,5 +1,6 @@
 """Boards at the enrolment server: a real process, HTTPS on loopback, requests made by OpenSSL."""
 
+import http.client
 import json
 import signal
 import socket
@@ -22,7 +23,7 @@ from deploy.provision.enrolment import ask_certificate
 from deploy.provision.identity import Identity
 from deploy.provision.problem import Problem
 from tests.fleet_parts import EnrolServer, found_fleet, make_csr, make_key, new_claim, utc_now
-from tests.real import WITHIN_S, need, wait_for
+from tests.real import WITHIN_S, need
 from tools.fleet.ca.__main__ import main as ca
 from tools.fleet.enrol import inventory
 from tools.fleet.enrol.__main__ import main as enrol
@@ -214,27 +215,24 @@ def test_a_request_for_a_name_that_is_no_device_s_is_refused(server: EnrolServer
 def test_a_body_that_is_none_is_one_line(server: EnrolServer, body: bytes, status: int) -> None:
     try:
         reply = server.post(body)
-    except urllib.error.URLError:  # it hung up before it had read all of it
-        assert status == 413
+    except (urllib.error.URLError, http.client.HTTPException, ConnectionError):
+        assert status == 413  # it hung up before it had read all of it
         return
     assert reply.status == status
     assert "\n" not in reply["message"]
 
 
-def test_a_body_without_an_end_is_cut_off(server: EnrolServer) -> None:
-    def refused() -> int:
-        return sum(line.get("error") == "too-large" for line in server.lines)
-
-    before = refused()
-    with raw(server) as door:
-        door.sendall(b"POST /v1/enrol HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
-        answer = b""
-        with suppress(ConnectionError, ssl.SSLError):
-            for _ in range(100):  # 100 kB of a body that says of itself only that it goes on
-                door.sendall(b"400\r\n" + b" " * 1024 + b"\r\n")
-            answer = door.recv(4096)
-        assert answer == b"" or b" 413 " in answer
-    wait_for(lambda: refused() == before + 1, what="the line about it")
+def test_a_body_without_an_end_is_cut_off(tmp_path: Path) -> None:
+    with EnrolServer(found_fleet(tmp_path / "fleet")) as server:
+        with raw(server) as door:
+            door.sendall(b"POST /v1/enrol HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+            answer = b""
+            with suppress(ConnectionError, ssl.SSLError):
+                for _ in range(100):  # 100 kB of a body that says of itself only that it goes on
+                    door.sendall(b"400\r\n" + b" " * 1024 + b"\r\n")
+                answer = door.recv(4096)
+            assert answer == b"" or b" 413 " in answer
+        assert server.wait_for_line(lambda line: "status" in line)["error"] == "too-large"
 
 
 def test_there_is_one_address_and_one_method(server: EnrolServer) -> None:
