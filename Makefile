@@ -2,19 +2,21 @@
 PYTHON ?= python3
 VENV := .venv
 TRAIN_VENV := .venv-train
+WEB := tools/web
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TRAIN_READY := $(TRAIN_VENV)/.ready
+WEB_READY := $(WEB)/node_modules/.ready
 # one thread a process: the machines that tests run on have better uses for their cores than spinning
 export OMP_NUM_THREADS = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster board board-arm home-assistant chaos chaos-smoke soak herd check cov bench contract model test-train lock clean
+.PHONY: help demo test test-cluster board board-arm home-assistant chaos chaos-smoke soak herd web web-serve web-test web-speed check cov bench contract model test-train lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
 
 demo: $(READY) ## a generated scene through the real agent and a real broker, live
 	@$(BIN)/maskwatch demo
@@ -47,6 +49,18 @@ soak: $(READY) ## an hour at 20 events/s with a fault every 20 s: nothing grows
 herd: $(READY) ## a thousand agents and a broker that comes back
 	$(BIN)/python -m tools.chaos.herd
 
+web: $(WEB_READY) ## the browser page: static files in tools/web/dist, for any host
+	npm --prefix $(WEB) run -s build
+
+web-serve: web ## the same, on http://127.0.0.1:8788/
+	npm --prefix $(WEB) run -s serve
+
+web-test: $(READY) $(WEB_READY) ## the browser page in headless Chromium, against the agent
+	npm --prefix $(WEB) run -s test
+
+web-speed: $(READY) $(WEB_READY) ## milliseconds a picture in the browser beside the agent's, as JSON
+	npm --prefix $(WEB) run -s speed
+
 check: $(READY) ## formatting, linters, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -75,7 +89,7 @@ lock: ## write requirements/*.txt anew (needs uv)
 	uv pip compile pyproject.toml --extra demo --extra fleet --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -c requirements/constraints.txt -o requirements/dev.txt
 
 clean: ## remove everything that was made
-	rm -rf $(VENV) $(TRAIN_VENV) .work dist build htmlcov .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(TRAIN_VENV) $(WEB)/dist $(WEB)/node_modules .work dist build htmlcov .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 
 $(READY): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
@@ -93,4 +107,11 @@ $(TRAIN_READY): requirements/dev.txt pyproject.toml
 	@test -x $(TRAIN_VENV)/bin/python || $(PYTHON) -m venv $(TRAIN_VENV)
 	@$(TRAIN_VENV)/bin/python -m pip install -q torch==2.13.0
 	@$(TRAIN_VENV)/bin/python -m pip install -q -e '.[train,tools]' pytest pytest-timeout hypothesis
+	@touch $@
+
+$(WEB_READY): $(WEB)/package.json $(WEB)/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is missing: apt-get install nodejs npm" >&2; exit 1; }
+	@node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' \
+		|| { echo "node $$(node --version) is too old for Vite: 20.19 or later is needed (Debian 13 has it)" >&2; exit 1; }
+	@npm --prefix $(WEB) ci --no-audit --no-fund --loglevel=error
 	@touch $@
