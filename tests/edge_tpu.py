@@ -1,5 +1,6 @@
 """An Edge TPU that is not there: a bus to plug it into, its process and its driver's library, each with faults."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import msgspec
 import pytest
 
 from agent.vision.accelerator import Machine
-from agent.vision.model import ClassifierManifest, DetectorManifest, Net, load_manifest, models_folder
+from agent.vision.model import Net, models_folder
 
 LIBRARY_SOURCE = Path(__file__).parent / "fake_edgetpu.c"
 WORKER = (sys.executable, "-P", "-m", "tests.edge_tpu_worker")
@@ -49,9 +50,16 @@ class FakeEdgeTpu:
     def plug(self, state: str = "used") -> None:
         """Put it on the USB, healthy."""
         self.fail("")
-        device = self._devices / "1-1"
+        self._put("1-1", _IDS[state])
+
+    def plug_other(self, port: str) -> None:
+        """Put something else on the USB."""
+        self._put(port, ("1d6b", "0002"))
+
+    def _put(self, port: str, ids: tuple[str, str]) -> None:
+        device = self._devices / port
         device.mkdir(exist_ok=True)
-        for name, text in zip(("idVendor", "idProduct"), _IDS[state], strict=True):
+        for name, text in zip(("idVendor", "idProduct"), ids, strict=True):
             (device / name).write_text(f"{text}\n")
 
     def unplug(self) -> None:
@@ -62,12 +70,13 @@ class FakeEdgeTpu:
 
 def compiled(folder: Path, model: str) -> Path:
     """Copy a shipped model with a file for the Edge TPU beside it; give its manifest's path."""
-    manifest = load_manifest(model, DetectorManifest if model.startswith("face") else ClassifierManifest)[0]
-    content = (models_folder() / manifest.net.file).read_bytes()
-    (folder / manifest.net.file).write_bytes(content)
+    manifest = Path(shutil.copy(models_folder() / f"{model}.json", folder))
+    file = json.loads(manifest.read_text())["net"]["file"]
+    content = (models_folder() / file).read_bytes()
+    (folder / file).write_bytes(content)
     # What the compiler makes has this name in it; behind the model's end no interpreter looks at it.
-    (folder / f"{Path(manifest.net.file).stem}_edgetpu.tflite").write_bytes(content + b"edgetpu-custom-op")
-    return Path(shutil.copy(models_folder() / f"{model}.json", folder))
+    (folder / f"{Path(file).stem}_edgetpu.tflite").write_bytes(content + b"edgetpu-custom-op")
+    return manifest
 
 
 def build_library(folder: Path) -> str:

@@ -49,6 +49,8 @@ class FaultyNet:
 
     def invoke(self, batch: NDArray[np.int8]) -> dict[str, NDArray[np.int8]]:
         fault = self._fault.read_text()
+        if fault == "instant":  # no fault: what remains is the way there and back
+            return {name: np.zeros(tensor.shape, np.int8) for name, tensor in self._net.outputs.items()}
         if self._proved:
             do_wrong(fault)
         answers = self._cpu.invoke(batch)
