@@ -7,7 +7,7 @@ size are taken from `camera_configuration()` after `configure()`. Source: The Pi
 import gc
 import os
 from concurrent.futures import CancelledError
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import cv2
@@ -147,19 +147,22 @@ def _opened(kind: Any, number: int) -> Any:
     Otherwise each attempt to open a camera that another process has costs a file descriptor for good.
     """
     camera = kind.__new__(kind)
-    try:
+    with ExitStack() as stack:
+        stack.callback(_let_go, camera)
         camera.__init__(number)
-    except BaseException:
-        if getattr(camera, "is_open", False):
-            with suppress(RuntimeError, OSError, KeyError):  # KeyError: not yet in picamera2's list of open cameras
-                camera.close()
-            camera.is_open = False  # else it tries again when it is collected
-        pipe = getattr(camera, "notifymeread", None)
-        if pipe is not None and not pipe.closed:
-            pipe.close()
-            os.close(camera.notifyme_w)
-        raise
+        stack.pop_all()  # it is open: there is nothing to let go
     return camera
+
+
+def _let_go(camera: Any) -> None:
+    if getattr(camera, "is_open", False):
+        with suppress(RuntimeError, OSError, KeyError):  # KeyError: not yet in picamera2's list of open cameras
+            camera.close()
+        camera.is_open = False  # else it tries again when it is collected
+    pipe = getattr(camera, "notifymeread", None)
+    if pipe is not None and not pipe.closed:
+        pipe.close()
+        os.close(camera.notifyme_w)
 
 
 def _first_cause(error: BaseException) -> str:
