@@ -1,5 +1,6 @@
 """What the page asks, beside the same asked in plain Python: SQLite and a real PostgreSQL server."""
 
+import itertools
 import json
 import random
 import time
@@ -17,7 +18,7 @@ from tools.fleet.collector.messages import Birth, Event, sight
 from tools.fleet.page import queries
 from tools.fleet.page.database import Database, open_database
 from tools.fleet.page.filters import Cursor
-from tools.fleet.page.queries import Asked, Fleet, Hour, Line
+from tools.fleet.page.queries import Asked, Fleet, Line
 
 HOUR_MS = 3_600_000
 KINDS = ["maskwatch.person.end.v1", "maskwatch.person.new.v1", "maskwatch.counts.v1", "maskwatch.camera.blind.v1"]
@@ -141,34 +142,40 @@ def test_a_rare_kind_is_found_at_once_however_long_ago_it_was(
 def test_a_chart_of_all_sites_and_one_of_a_device_count_what_is_stored(opened: Opened, fleet: Fleet) -> None:
     opened.commit(*scattered(210))
     first_ms = WALL_MS // HOUR_MS * HOUR_MS
-    every = [one for one in lines(opened) if one.happened_ms is not None and one.happened_ms < first_ms + 4 * HOUR_MS]
+    edges = [first_ms + hours * HOUR_MS for hours in (0, 1, 3, 4)]
 
-    persons, marks, heard = fleet.hours(first_ms, first_ms + 4 * HOUR_MS, site=None)
-    own, own_marks = fleet.hours_of("cam2", first_ms, first_ms + 4 * HOUR_MS)
+    def counted(device: str | None) -> tuple[list[dict[str, int]], list[dict[str, int]]]:
+        persons: list[dict[str, int]] = []
+        marks: list[dict[str, int]] = []
+        for begin_ms, end_ms in itertools.pairwise(edges):
+            within = [
+                one
+                for one in lines(opened)
+                if one.happened_ms is not None and begin_ms <= one.happened_ms < end_ms and device in (None, one.device)
+            ]
+            persons.append(dict(Counter(one.label or "" for one in within if one.type == KINDS[0])))
+            marks.append(dict(Counter("blind" for one in within if one.type == KINDS[3])))
+        return persons, marks
 
-    def counted(of: list[Line], kind: str) -> Counter[tuple[int, str]]:
-        return Counter((one.at_ms // HOUR_MS, one.label or "blind") for one in of if one.type == kind)
+    everywhere, here, own = fleet.tally(edges, site=None), fleet.tally(edges, site="lab"), fleet.tally_of("cam2", edges)
 
-    def as_counter(hours: list[Hour]) -> Counter[tuple[int, str]]:
-        found = Counter[tuple[int, str]]()
-        for one in hours:
-            found[one.hour, one.name] += one.number
-        return found
-
-    mine = [one for one in every if one.device == "cam2"]
-    assert as_counter(persons) == counted(every, KINDS[0])
-    assert as_counter(marks) == counted(every, KINDS[3])
-    assert as_counter(own) == counted(mine, KINDS[0])
-    assert as_counter(own_marks) == counted(mine, KINDS[3])
-    assert heard <= {one.at_ms // HOUR_MS for one in every}
-    assert fleet.hours(first_ms, first_ms + 4 * HOUR_MS, site="nowhere") == ([], [], set())
+    assert (everywhere.persons, everywhere.marks) == counted(None)
+    assert here == everywhere
+    assert (own.persons, own.marks) == counted("cam2")
+    assert sum(map(len, everywhere.marks)) > 0
+    assert fleet.tally(edges, site="nowhere").heard == [False] * 3
+    assert fleet.tally_of("nobody", edges).persons == [{}] * 3
 
 
 def test_spans_from_which_nothing_came_are_told_apart(opened: Opened, fleet: Fleet) -> None:
-    opened.commit(event(1, mono_ms=0), event(2, mono_ms=5 * HOUR_MS), event(1, device="cam2", mono_ms=2 * HOUR_MS))
-    edges = [WALL_MS + number * HOUR_MS for number in range(7)]
+    first_ms = WALL_MS // HOUR_MS * HOUR_MS
+    times_ms = [first_ms - WALL_MS + number * HOUR_MS for number in (1, 5)]
+    opened.commit(*(event(number, mono_ms=at_ms) for number, at_ms in enumerate(times_ms, start=1)))
+    opened.commit(event(1, device="cam2", mono_ms=times_ms[0] + 2 * HOUR_MS))
+    edges = [first_ms + number * HOUR_MS for number in range(7)]
 
-    assert fleet.heard_of("cam1", edges) == [True, False, False, False, False, True]
+    assert fleet.tally_of("cam1", edges).heard == [False, True, False, False, False, True]
+    assert fleet.tally(edges, site=None).heard == [False, True, False, True, False, True]
 
 
 def told(device: str, kind: str, **fields: Any) -> Any:

@@ -7,8 +7,8 @@ import pytest
 from tools.fleet.page.filters import Sort
 from tools.fleet.page.health import State, Telemetry
 from tools.fleet.page.periods import Period
-from tools.fleet.page.queries import Hour, Line
-from tools.fleet.page.views import buckets, by_level, choose, entry, heard_by_hour, see, totals
+from tools.fleet.page.queries import Line, Tally
+from tools.fleet.page.views import buckets, by_level, choose, entry, see, totals
 
 NOW_MS = 1_800_000_000_000
 HOUR_MS = 3_600_000
@@ -68,26 +68,22 @@ def test_every_device_is_counted_under_one_level() -> None:
     }  # fmt: skip
 
 
-def test_hours_are_added_up_by_bar_and_a_label_can_stand_alone() -> None:
-    first = NOW_MS // HOUR_MS
-    span = Period("hour", tuple((first + number) * HOUR_MS for number in (0, 2, 4)))
-    persons = [
-        Hour(first, "mask", 2),
-        Hour(first + 1, "mask", 3),
-        Hour(first + 3, "no_mask", 1),
-        Hour(first + 9, "mask", 9),
-    ]
-    heard = heard_by_hour(span, {first + 1})
+def test_a_bar_has_every_label_or_the_one_that_is_asked_for() -> None:
+    begin_ms = NOW_MS // HOUR_MS * HOUR_MS
+    span = Period("hour", tuple(begin_ms + number * HOUR_MS for number in (0, 1, 2, 3)))
+    tally = Tally(
+        persons=[{"mask": 5, "": 7}, {"no_mask": 1}, {}], marks=[{"gap": 4}, {}, {}], heard=[True, False, False]
+    )
 
-    every = buckets(span, persons=persons, marks=[Hour(first, "gap", 4)], heard=heard, label=None, zone=UTC)
-    alone = buckets(span, persons=persons, marks=[], heard=heard, label="no_mask", zone=UTC)
+    every = buckets(span, tally, now_ms=begin_ms + HOUR_MS, label=None, zone=UTC)
+    alone = buckets(span, tally, now_ms=begin_ms + HOUR_MS, label="no_mask", zone=UTC)
 
-    assert [bar.counts for bar in every] == [
+    assert [bar.counts for bar in every[:2]] == [
         {"no mask": 0, "worn wrongly": 0, "unsure": 0, "mask": 5},
         {"no mask": 1, "worn wrongly": 0, "unsure": 0, "mask": 0},
     ]
-    assert [bar.counts for bar in alone] == [{"no mask": 0}, {"no mask": 1}]
-    assert [bar.heard for bar in every] == [True, False]
+    assert [bar.counts for bar in alone] == [{"no mask": 0}, {"no mask": 1}, {"no mask": 0}]
+    assert [bar.heard for bar in every] == [True, False, True], "what has not begun cannot have been heard of"
     assert every[0].marks == {"gap": 4}
     assert [(total.label, total.number) for total in totals(every)] == [
         ("no_mask", 1), ("incorrect", 0), ("unsure", 0), ("mask", 5)

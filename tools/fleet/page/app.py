@@ -37,6 +37,7 @@ from tools.fleet.page.guard import Guard
 from tools.fleet.page.live import Live, wants
 from tools.fleet.page.periods import period, shift
 from tools.fleet.page.queries import Asked, Fleet
+from tools.fleet.page.roster import Roster
 from tools.fleet.page.server import Place
 from tools.fleet.page.sheets import Cell, csv_chunks
 from tools.fleet.page.templates import Templates
@@ -62,6 +63,7 @@ class Page:
         self._clock = clock
         self._zone = zone
         self._metrics = metrics
+        self._roster = Roster(self._fleet, clock)
         self._live = Live(self._fleet, clock)
         self._failing = Complaint(log, "page.failing", clock)
         self._exporting = threading.BoundedSemaphore(_EXPORTS_AT_ONCE)
@@ -93,8 +95,8 @@ class Page:
     # What is shown.
 
     def _overview(self, request: Request, user: str) -> Response:
-        filters, now_ms = self._filters(request), self._now_ms()
-        devices = views.see(self._fleet.states(site=filters.site), now_ms)
+        filters = self._filters(request)
+        devices = [one for one in self._roster.seen() if filters.site in (None, one.state.site)]
         problems = views.choose(devices, site=None, level="problem", part=None, sort="state")
         lines = self._fleet.events(Asked(site=filters.site), limit=_LIVE_SHOWN).lines
         return self._show(
@@ -113,7 +115,7 @@ class Page:
 
     def _devices(self, request: Request, user: str) -> Response:
         filters = self._filters(request)
-        every = views.see(self._fleet.states(), self._now_ms())
+        every = self._roster.seen()
         found = views.choose(every, site=filters.site, level=filters.state, part=filters.q, sort=filters.sort)
         first = (filters.page - 1) * _DEVICES_AT_ONCE
         return self._show(
@@ -181,20 +183,10 @@ class Page:
         until = filters.until_day
         span = period(filters.by, now=now, until=until, zone=self._zone)
         if filters.device is not None:
-            persons, marks = self._fleet.hours_of(filters.device, span.first_ms, span.end_ms)
-            heard = self._fleet.heard_of(filters.device, span.edges_ms)
+            tally = self._fleet.tally_of(filters.device, span.edges_ms)
         else:
-            persons, marks, hours = self._fleet.hours(span.first_ms, span.end_ms, site=filters.site)
-            heard = views.heard_by_hour(span, hours)
-        begun = [edge_ms <= self._now_ms() for edge_ms in span.edges_ms[:-1]]
-        found = views.buckets(
-            span,
-            persons=persons,
-            marks=marks,
-            heard=[one or not past for one, past in zip(heard, begun, strict=True)],
-            label=filters.label,
-            zone=self._zone,
-        )
+            tally = self._fleet.tally(span.edges_ms, site=filters.site)
+        found = views.buckets(span, tally, now_ms=self._now_ms(), label=filters.label, zone=self._zone)
         return {
             "buckets": found,
             "chart": views.draw(found, filters.by),
@@ -207,7 +199,7 @@ class Page:
 
     def _devices_sheet(self, request: Request, user: str) -> Response:
         filters = self._filters(request)
-        every = views.see(self._fleet.states(), self._now_ms())
+        every = self._roster.seen()
         found = views.choose(every, site=filters.site, level=filters.state, part=filters.q, sort=filters.sort)
         rows = (views.device_row(one, self._zone) for one in found)
         return _sheet("devices", csv_chunks(views.SHEETS["devices"], rows))

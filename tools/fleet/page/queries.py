@@ -4,7 +4,9 @@ A list that is narrowed by what no index knows looks at LOOKED_MAX events at mos
 looked, so that no filter, however rare what it asks for, reads ten million rows.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import bisect
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +17,7 @@ from tools.fleet.collector.tables import AT, ENDED, RARE, USUAL
 from tools.fleet.page.database import Database, Rows
 from tools.fleet.page.filters import Cursor
 from tools.fleet.page.health import State, Status, Telemetry
+from tools.fleet.page.words import LABELS
 
 LOOKED_MAX = 5000
 RARE_IN_CHART_MAX = 5000
@@ -67,12 +70,15 @@ class Found(msgspec.Struct, frozen=True):
     looked_ms: int | None = None
 
 
-class Hour(msgspec.Struct, frozen=True):
-    """A count of an hour, in hours since 1970."""
+class Tally(msgspec.Struct, frozen=True, kw_only=True):
+    """What was counted in each of some spans of time, the earliest first.
 
-    hour: int
-    name: str
-    number: int
+    persons: by label. marks: what else happened, by its name in MARKS. heard: whether anything came from then.
+    """
+
+    persons: list[dict[str, int]]
+    marks: list[dict[str, int]]
+    heard: list[bool]
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -150,24 +156,18 @@ class Fleet:
             for name, connected, since_ms, seen_ms in rows
         ]
 
-    def hours(self, first_ms: int, end_ms: int, *, site: str | None) -> tuple[list[Hour], list[Hour], set[int]]:
-        """Give persons by label, what else happened by name, and the hours from which anything came."""
-        about = {"site": site or "", "first": first_ms // _HOUR_MS, "end": end_ms // _HOUR_MS}
-        within = "site = :site AND hour >= :first AND hour < :end AND events > 0"
-        persons = [
-            Hour(*row)
-            for row in self._database.rows(
-                f"SELECT hour, label, events FROM hours WHERE type = :type AND {within}", about | {"type": ENDED}
-            )
-        ]
-        names = {f"type{number}": name for number, name in enumerate([*MARKS, _COUNTS])}
-        kinds = ", ".join(f":{name}" for name in names)
-        told = self._database.rows(
-            f"SELECT hour, type, events FROM hours WHERE type IN ({kinds}) AND {within}",
-            about | names,
+    def tally(self, edges_ms: Sequence[int], *, site: str | None) -> Tally:
+        """Count all devices, or a site's, between edges on the hour."""
+        kinds = [(ENDED, label) for label in ("", *LABELS)] + [(name, "") for name in (*MARKS, _COUNTS)]
+        named = ", ".join(f"('{name}', '{label}')" for name, label in kinds)
+        hours = _spans([edge_ms // _HOUR_MS for edge_ms in edges_ms])
+        rows = self._database.rows(
+            f"WITH spans (number, begins, ends) AS (VALUES {hours}), kinds (type, label) AS (VALUES {named}) "
+            "SELECT number, type, label, sum(events) FROM spans CROSS JOIN kinds JOIN hours USING (type, label) "
+            "WHERE site = :site AND hour >= begins AND hour < ends AND events > 0 GROUP BY 1, 2, 3",
+            {"site": site or ""},
         )
-        marks = [Hour(hour, MARKS[kind], number) for hour, kind, number in told if kind in MARKS]
-        return persons, marks, {row[0] for row in told} | {one.hour for one in persons}
+        return _tally(len(edges_ms) - 1, rows, {row[0] for row in rows})
 
     def undated(self, *, site: str | None) -> int:
         """Give the number of persons that nobody can date."""
@@ -177,34 +177,27 @@ class Fleet:
         )
         return int(rows[0][0])
 
-    def hours_of(self, device: str, first_ms: int, end_ms: int) -> tuple[list[Hour], list[Hour]]:
-        """Give a device's persons by label, and what else happened by name."""
-        about = {"device": device, "first": first_ms, "end": end_ms}
+    def tally_of(self, device: str, edges_ms: Sequence[int]) -> Tally:
+        """Count a device between edges."""
+        about = {"device": device, "first": edges_ms[0], "end": edges_ms[-1]}
+        spans = f"WITH spans (number, begins, ends) AS (VALUES {_spans(edges_ms)})"
         persons = self._database.rows(
-            f"SELECT happened_ms / {_HOUR_MS} AS hour, label, count(*) FROM events WHERE device = :device "
-            f"AND type = '{ENDED}' AND happened_ms >= :first AND happened_ms < :end GROUP BY 1, 2",
+            f"{spans} SELECT number, '{ENDED}', label, count(*) FROM spans JOIN events ON device = :device "
+            f"AND type = '{ENDED}' AND happened_ms >= begins AND happened_ms < ends GROUP BY 1, 2, 3",
             about,
         )
         rare = self._database.rows(
-            f"SELECT {AT} / {_HOUR_MS}, type FROM events WHERE device = :device AND {RARE} "
+            f"SELECT {AT}, type FROM events WHERE device = :device AND {RARE} "
             f"AND {AT} >= :first AND {AT} < :end LIMIT {RARE_IN_CHART_MAX}",
             about,
         )
-        return (
-            [Hour(hour, label or "", number) for hour, label, number in persons],
-            [Hour(hour, MARKS[kind], 1) for hour, kind in rare if kind in MARKS],
+        marks = [(bisect.bisect(edges_ms, at_ms) - 1, kind, "", 1) for at_ms, kind in rare]
+        heard = self._database.rows(
+            f"{spans} SELECT number FROM spans WHERE EXISTS "
+            f"(SELECT 1 FROM events WHERE device = :device AND {AT} >= begins AND {AT} < ends)",
+            about,
         )
-
-    def heard_of(self, device: str, edges_ms: Sequence[int]) -> list[bool]:
-        """Tell for each span between edges whether anything came from it."""
-        spans = ", ".join(f"({n}, {edges_ms[n]}, {edges_ms[n + 1]})" for n in range(len(edges_ms) - 1))
-        rows = self._database.rows(
-            f"WITH spans (number, first_ms, end_ms) AS (VALUES {spans}) SELECT number FROM spans WHERE EXISTS "
-            f"(SELECT 1 FROM events WHERE device = :device AND {AT} >= first_ms AND {AT} < end_ms)",
-            {"device": device},
-        )
-        heard = {row[0] for row in rows}
-        return [number in heard for number in range(len(edges_ms) - 1)]
+        return _tally(len(edges_ms) - 1, [*persons, *marks], {row[0] for row in heard})
 
     def events(self, asked: Asked, before: Cursor | None = None, *, limit: int = LISTED_MAX) -> Found:
         """Give events, newest first, from a place on."""
@@ -303,21 +296,18 @@ def _lenient(payload: str | None, kind: type[Any], otherwise: Any) -> Any:
         return otherwise
 
 
-def sum_by_span(hours: Sequence[Hour], edges_ms: Sequence[int]) -> list[dict[str, int]]:
-    """Add hours up by the span between edges that they begin in."""
-    found: list[dict[str, int]] = [{} for _ in range(len(edges_ms) - 1)]
-    span_of = spans_of(edges_ms)
-    for one in hours:
-        span = span_of.get(one.hour)
-        if span is not None:
-            found[span][one.name] = found[span].get(one.name, 0) + one.number
-    return found
+def _spans(edges: Sequence[int]) -> str:
+    """Write spans between edges as rows of SQL."""
+    return ", ".join(f"({number}, {begin}, {end})" for number, (begin, end) in enumerate(itertools.pairwise(edges)))
 
 
-def spans_of(edges_ms: Sequence[int]) -> Mapping[int, int]:
-    """Give the number of the span that each hour begins in."""
-    return {
-        hour: number
-        for number in range(len(edges_ms) - 1)
-        for hour in range(edges_ms[number] // _HOUR_MS, edges_ms[number + 1] // _HOUR_MS)
-    }
+def _tally(spans: int, rows: Iterable[tuple[Any, ...]], heard: Collection[int]) -> Tally:
+    """Sort counts (span, type, label, number) into spans."""
+    persons: list[dict[str, int]] = [{} for _ in range(spans)]
+    marks: list[dict[str, int]] = [{} for _ in range(spans)]
+    for span, kind, label, number in rows:
+        if kind == ENDED:
+            persons[span][label or ""] = int(number)
+        elif kind in MARKS:
+            marks[span][MARKS[kind]] = marks[span].get(MARKS[kind], 0) + int(number)
+    return Tally(persons=persons, marks=marks, heard=[number in heard for number in range(spans)])

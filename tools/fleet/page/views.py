@@ -11,7 +11,7 @@ from tools.fleet.page import bars, words
 from tools.fleet.page.filters import Sort
 from tools.fleet.page.health import LEVELS, Health, Level, State, judge
 from tools.fleet.page.periods import By, Period
-from tools.fleet.page.queries import Hour, Line, sum_by_span
+from tools.fleet.page.queries import Line, Tally
 
 PROBLEMS: frozenset[Level] = frozenset({"offline", "silent", "blind", "ill"})
 _SHORT: dict[By, str] = {"hour": "%H:%M", "day": "%-d %b", "week": "%-d %b"}
@@ -100,28 +100,19 @@ _ORDER: dict[Sort, Callable[[Seen], tuple[object, ...]]] = {
 }
 
 
-def buckets(
-    period: Period,
-    *,
-    persons: Sequence[Hour],
-    marks: Sequence[Hour],
-    heard: Sequence[bool],
-    label: Verdict | None,
-    zone: ZoneInfo,
-) -> list[bars.Bucket]:
-    """Give the bars of a chart. heard: of each, whether anything came from then. label: show this one alone."""
+def buckets(period: Period, tally: Tally, *, now_ms: int, label: Verdict | None, zone: ZoneInfo) -> list[bars.Bucket]:
+    """Give the bars of a chart. label: show this one alone. Of what has not begun nothing can have been heard."""
     shown = words.LABELS if label is None else {label: words.LABELS[label]}
     found = []
-    counts, marked = sum_by_span(persons, period.edges_ms), sum_by_span(marks, period.edges_ms)
     for number, begin_ms in enumerate(period.edges_ms[:-1]):
         begin = datetime.fromtimestamp(begin_ms / 1000, tz=UTC).astimezone(zone)
         found.append(
             bars.Bucket(
                 name=begin.strftime(_LONG[period.by]),
                 short=begin.strftime(_SHORT[period.by]),
-                counts={name: counts[number].get(kind, 0) for kind, name in shown.items()},
-                heard=heard[number],
-                marks={_MARKS[name]: count for name, count in marked[number].items()},
+                counts={name: tally.persons[number].get(kind, 0) for kind, name in shown.items()},
+                heard=tally.heard[number] or begin_ms > now_ms,
+                marks={_MARKS[name]: count for name, count in tally.marks[number].items()},
             )
         )
     return found
@@ -137,12 +128,6 @@ def totals(found: Sequence[bars.Bucket]) -> list[Total]:
     sums = {label: sum(one.counts.get(name, 0) for one in found) for label, name in words.LABELS.items()}
     every = sum(sums.values())
     return [Total(label, words.LABELS[label], number, number / every if every else 0) for label, number in sums.items()]
-
-
-def heard_by_hour(period: Period, heard: set[int]) -> list[bool]:
-    """Tell of each bar whether anything came from its hours."""
-    spans = sum_by_span([Hour(hour, "", 1) for hour in heard], period.edges_ms)
-    return [bool(one) for one in spans]
 
 
 def entries(lines: Iterable[Line], zone: ZoneInfo) -> list[Entry]:
