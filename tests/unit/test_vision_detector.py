@@ -299,3 +299,17 @@ def test_a_face_cut_by_a_tile_is_left_to_the_tile_that_sees_it_whole() -> None:
 
     assert len(net.shown) == 1 + len(starts(2 * WIDTH, WIDTH))
     assert {face.box.x0 for face in faces} == {0.0}
+
+
+def test_an_answer_that_nobody_vouches_for_is_asked_for_once_more() -> None:
+    net, counts = Scripted(np.full((1, CELLS, 1), 127, np.int8)), list[int]()
+
+    def vouch(count: int) -> bool:
+        counts.append(count)
+        net.scores[:] = -128  # what the CPU finds
+        return False
+
+    assert FaceDetector(manifest(), net, vouch).find(np.zeros((HEIGHT, WIDTH, 3), np.uint8)) == []
+    assert counts[0] > 0
+    assert len(counts) == 1
+    np.testing.assert_array_equal(net.shown[0], net.shown[1])
