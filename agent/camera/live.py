@@ -1,6 +1,6 @@
 """Live cameras: losing one is not an error but a state, told as Silence, left by opening it again and again.
 
-lost    -> trying   when the pause of full-jitter back-off is over (Brooker, AWS Architecture Blog 2015)
+lost    -> trying   when the pause of full-jitter back-off is over
 trying  -> open     or lost again, with a longer pause
 open    -> lost     when the device says so, or gives no frame for `STALL_S`
 A camera that stays open for `STEADY_S` has earned a short pause again; one that drops at once keeps its long one.
@@ -13,6 +13,7 @@ from typing import Protocol, Self
 
 import msgspec
 
+from agent.backoff import Backoff
 from agent.camera.turn import rotate
 from agent.clock import NS_PER_S, Clock
 from agent.errors import MaskwatchError, UnavailableError
@@ -61,10 +62,9 @@ class LiveCamera:
     def __init__(self, device: Device, clock: Clock, random: Random, *, rotate_deg: int = 0) -> None:
         self._device = device
         self._clock = clock
-        self._random = random
         self._rotate_deg = rotate_deg
         self._index = 0
-        self._failures = 0
+        self._backoff = Backoff(random, shortest_s=0.0, first_s=PAUSE_FIRST_S, longest_s=PAUSE_MOST_S)
         self._why: str | None = "not opened"  # None while open
         self._opened_ns = 0
         self._heard_ns = 0  # the last frame, or the opening
@@ -119,11 +119,8 @@ class LiveCamera:
             self._lost_ns = now_ns
             log.warning("camera.lost source=%s why=%s", self._device.where, why)
         if self._why is None and now_ns - self._opened_ns >= STEADY_S * NS_PER_S:
-            self._failures = 0
-        # The exponent is bounded: a camera may be away for months, and 2.0 ** 1025 is no float.
-        most_s = min(PAUSE_MOST_S, PAUSE_FIRST_S * 2.0 ** min(self._failures, 10))
-        self._failures += 1
-        self._retry_ns = now_ns + round(self._random.uniform(0, most_s) * NS_PER_S)
+            self._backoff.reset()
+        self._retry_ns = now_ns + self._backoff.next_ns()
         self._why = why
         self._device.close()
 
@@ -137,7 +134,7 @@ class LiveCamera:
     def _frame(self, shot: Shot) -> Frame:
         if self._lost_ns is not None:
             away_s = (shot.captured_ns - self._lost_ns) / NS_PER_S
-            log.info("camera.back source=%s after_s=%.1f tries=%d", self._device.where, away_s, self._failures)
+            log.info("camera.back source=%s after_s=%.1f tries=%d", self._device.where, away_s, self._backoff.failures)
             self._lost_ns = None
         self._heard_ns = self._clock.now_ns()
         self._last_frame_ns = shot.captured_ns

@@ -3,8 +3,8 @@
 import logging
 import random
 
+from agent.backoff import Backoff
 from agent.clock import Clock
-from agent.delivery.backoff import Backoff
 from agent.delivery.complaint import Complaint
 from agent.errors import MaskwatchError
 

@@ -28,8 +28,8 @@ from typing import Literal
 
 import msgspec
 
+from agent.backoff import Backoff
 from agent.clock import NS_PER_S
-from agent.delivery.backoff import Backoff
 
 WINDOW = 20  # mosquitto's Receive Maximum; a larger one gains nothing there
 # A collector that commits once a second still gets 1,000 events/s, and a broker keeps as many for one that is away

@@ -14,8 +14,8 @@ cluster without a majority accepts and drops in a loop, and so does a fight over
 import logging
 import random
 
+from agent.backoff import Backoff
 from agent.clock import NS_PER_S, Clock
-from agent.delivery.backoff import Backoff
 from agent.delivery.complaint import Complaint
 from agent.delivery.link import Trouble
 

@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.backoff import Backoff
 from agent.clock import NS_PER_S, Clock
 from agent.vision.coral import MACHINE, is_plugged
 from agent.vision.driver import WORKER, Driver, EdgeTpuDriver, EdgeTpuLost
@@ -73,9 +74,8 @@ class EdgeTpu:
         self._is_plugged = is_plugged
         self._insist = insist
         self._clock = clock
-        self._random = random
         self._driver: Driver | None = None
-        self._failures = 0
+        self._backoff = Backoff(random, shortest_s=PAUSE_LEAST_S, first_s=PAUSE_FIRST_S, longest_s=PAUSE_MOST_S)
         self._gone_looks = 0
         self._error = ""
         self._next_ns = self._pause_ns = self._blind_ns = clock.now_ns()
@@ -159,7 +159,8 @@ class EdgeTpu:
         """Take that no device is on the bus."""
         self._gone_looks += 1
         if self._gone_looks >= _GONE_LOOKS:
-            self._failures, self._pause_ns = 0, now_ns  # who pulls it out and puts it in wants it tried at once
+            self._backoff.reset()
+            self._pause_ns = now_ns  # who pulls it out and puts it in wants it tried at once
         if self.state != "absent":
             tried = f", tried: {self._error}" if self._insist and self._error else ""
             self.state, self.why = "absent", f"no Coral is on the USB or PCIe bus{tried}"
@@ -181,7 +182,7 @@ class EdgeTpu:
                 self._count = self._vouched = 0
                 self._since_ns = self._prove_ns = now_ns
                 self._error = ""
-                log.info("accelerator.ready failures=%d lost=%d", self._failures, self.lost)
+                log.info("accelerator.ready failures=%d lost=%d", self._backoff.failures, self.lost)
             elif now_ns - self._since_ns >= START_S * NS_PER_S:
                 raise EdgeTpuLost("Edge TPU process did not answer in time while starting")
         except EdgeTpuLost as error:
@@ -200,11 +201,8 @@ class EdgeTpu:
         if self.state == "ready":
             self.lost += 1
             if now_ns - self._since_ns >= STEADY_S * NS_PER_S:
-                self._failures = 0
-        # The exponent is bounded: a device may fail for months, and 2.0 ** 1025 is no float.
-        most_s = min(PAUSE_MOST_S, PAUSE_FIRST_S * 2.0 ** min(self._failures, 10))
-        self._failures += 1
-        self._pause_ns = now_ns + round(self._random.uniform(PAUSE_LEAST_S, most_s) * NS_PER_S)
+                self._backoff.reset()
+        self._pause_ns = now_ns + self._backoff.next_ns()
         self._next_ns = min(self._pause_ns, now_ns + round(LOOK_S * NS_PER_S))
         if why != self._error or self.state == "ready":  # a device that cannot be used is news once
             log.warning("accelerator.lost why=%r said=%r now=cpu lost=%d", why, said, self.lost)

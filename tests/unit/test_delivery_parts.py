@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from agent.backoff import Backoff
 from agent.clock import NS_PER_S
 from agent.delivery import discovery
-from agent.delivery.backoff import Backoff
 from agent.delivery.complaint import Complaint
 from agent.delivery.credentials import Credentials
 from agent.delivery.handover import HandOver, HandOverFull

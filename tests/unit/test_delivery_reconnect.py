@@ -4,8 +4,8 @@ import random
 
 import pytest
 
+from agent.backoff import Backoff
 from agent.clock import NS_PER_S
-from agent.delivery.backoff import Backoff
 from agent.delivery.link import Trouble
 from agent.delivery.reconnect import Reconnect
 from tests.delivery_parts import TurnedClock

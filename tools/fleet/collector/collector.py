@@ -14,8 +14,8 @@ from contextlib import suppress
 import msgspec
 from msgspec.structs import replace
 
+from agent.backoff import Backoff
 from agent.clock import NS_PER_MS, NS_PER_S, Clock
-from agent.delivery.backoff import Backoff
 from agent.delivery.complaint import Complaint
 from agent.errors import MaskwatchError
 from agent.events.state import Ack
