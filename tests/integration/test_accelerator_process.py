@@ -80,8 +80,8 @@ def test_telemetry_tells_what_is_in_use_and_why_through_loss_and_return(
     tpu.unplug()
     with Subscriber(broker) as subscriber, agent_with(tpu, tmp_path / "home", broker) as agent:
         agent.wait_for("READY=1")
-        said = latest(subscriber, lambda said: said["frames"] > 0)
-        assert (said["accelerator"], said["accelerator_why"]) == ("cpu", "no Coral is on the USB or PCIe bus")
+        said = latest(subscriber, lambda said: said["accelerator_why"] == "no Coral is on the USB or PCIe bus")
+        assert said["accelerator"] == "cpu"
         tpu.plug()
         said = latest(subscriber, lambda said: said["accelerator"] == "edgetpu")
         assert (said["accelerator_why"], said["accelerator_lost"]) == ("its golden answers are right", 0)
