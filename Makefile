@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster board board-arm home-assistant chaos chaos-smoke soak herd web web-serve web-test web-speed check cov bench contract model test-train lock clean
+.PHONY: help demo test test-cluster board board-arm home-assistant chaos chaos-smoke soak herd web web-serve web-test web-speed check cov bench bench-page contract model test-train lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
@@ -74,6 +74,9 @@ cov: $(READY) ## tests with coverage of agent/, lines and branches, at least 90 
 
 bench: $(READY) ## every budget, measured
 	$(BIN)/python -m tools.bench
+
+bench-page: $(READY) ## the fleet page over ten million events (15 GB of /var/tmp, a quarter of an hour)
+	$(BIN)/python -m tools.bench.page
 
 contract: $(READY) ## write JSON Schema and AsyncAPI anew from the types
 	$(BIN)/python -m tools.contract
