@@ -77,10 +77,10 @@ faces, {frames} frames searched, and the whole scene through the pipeline.
 """
 
 _HALVING = """
-With the same OpenCV (Bookworm's lock) XNNPACK's answers are the same to the last bit on all three processors. Trixie's
-lock has OpenCV 4.14, whose wheel for aarch64 brings KleidiCV: its halving of a frame rounds otherwise and is one grey
-level off in a third of all pixels. Boxes then move by a few pixels at most, and a look whose probability is at the
-threshold may become unsure.
+On Bookworm XNNPACK's answers are this machine's to the last bit, on all three processors. On Trixie the pictures that
+reach the nets are others: its lock has OpenCV 4.14, whose wheel for aarch64 brings KleidiCV, which rounds otherwise
+when it halves a frame and is one grey level off in a third of all pixels. Boxes then move by {box_px:.0f} pixels at most,
+and a look whose probability is at the threshold may become unsure; no person was decided otherwise.
 """
 
 _ELSEWHERE = """
@@ -118,7 +118,7 @@ def page(report: Report) -> str:
             opencv=report.host_packages["opencv-python-headless"],
         ),
         _answered(report.answered),
-        _HALVING,
+        _HALVING.format(box_px=max(one.box_px for one in report.answered if one.kernels == "xnnpack")),
         _ELSEWHERE.format(
             table=_elsewhere(pi_4),
             pythons=" and ".join(
