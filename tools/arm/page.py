@@ -79,8 +79,8 @@ faces, {frames} frames searched, and the whole scene through the pipeline.
 _HALVING = """
 On Bookworm XNNPACK's answers are this machine's to the last bit, on all three processors. On Trixie the pictures that
 reach the nets are others: its lock has OpenCV 4.14, whose wheel for aarch64 brings KleidiCV, which rounds otherwise
-when it halves a frame and is one grey level off in a third of all pixels. Boxes then move by {box_px:.0f} pixels at most,
-and a look whose probability is at the threshold may become unsure; no person was decided otherwise.
+when it halves a frame and is one grey level off in a third of all pixels. Boxes then move by {box_px:.0f} pixels at
+most, and a look whose probability is at the threshold may become unsure; no person was decided otherwise.
 """
 
 _ELSEWHERE = """
