@@ -30,7 +30,7 @@ test-cluster: $(READY) ## the brokers of Debian 13, three nodes of RabbitMQ amon
 board: $(READY) ## a board from nothing to its first event: a real systemd, a real libcamera, kills, upgrades (needs root)
 	$(BIN)/pytest -m board -n $(WORKERS) --dist loadfile -q tests/board
 
-board-arm: $(READY) ## the board's own wheels and models on an emulated aarch64, instructions counted (needs root)
+board-arm: $(READY) $(TRAIN_READY) ## what a Raspberry Pi does, from instructions counted under emulation (Debian; gcc)
 	$(BIN)/python -m tools.arm
 
 home-assistant: $(READY) ## discovery as Home Assistant's own core sees it, in a root built for it: 1.2 GB (needs root)

@@ -33,7 +33,7 @@ _ELSEWHERE = (
             unit="frames/s",
             budget=budget,
             at_least=True,
-            note="not measured here: instruction counts under emulation by published per-core figures are to come",
+            note="not measured here: docs/boards.md has what instruction counts under emulation imply",
         )
         for board, budget in (("Raspberry Pi Zero 2 W", 15), ("Raspberry Pi 4", 30), ("Raspberry Pi 5", 90))
     ),
