@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agent.delivery.topics import HOME_ASSISTANT_STATUS, Identity
+from tests.real import need
 
 _SHIPPED = Path(__file__).parents[2] / "deploy" / "rabbitmq"
 
@@ -102,3 +103,10 @@ def test_who_is_withdrawn_is_deleted(tmp_path: Path) -> None:
     done, told = enrol(tmp_path, "remove", "cam1", "cam2")
     assert done.returncode == 0
     assert told == "-q delete_user cam1\n-q delete_user cam2\n"
+
+
+def test_shellcheck_has_nothing_to_say() -> None:
+    done = subprocess.run(
+        [need("shellcheck", "shellcheck"), _SHIPPED / "enrol"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
