@@ -16,6 +16,7 @@ from .problem import Exit, Problem
 
 PATIENCE_S = 120.0  # a board that has just booted has no network yet
 _PAUSE_S = 3.0
+_SAY_EVERY_S = 30.0  # the same news; other news is told at once
 _ANSWER_S = 20.0
 _ANSWER_BYTES = 65536
 
@@ -42,6 +43,7 @@ def ask_certificate(
     url = f"{claim.url.rstrip('/')}/v1/enrol"
     opener = _opener(ca)
     end_s = board.now_s() + PATIENCE_S
+    said, say_again_s = "", 0.0
     while True:
         try:
             return _chain(_ask(opener, url, json.dumps(body).encode()), url, identity)
@@ -53,7 +55,9 @@ def ask_certificate(
                     remedy="check the network and that the enrolment server runs, then run the same command again",
                     code=Exit.UNAVAILABLE,
                 ) from silence
-            say(f"{url}: {silence}; trying again")
+            if str(silence) != said or board.now_s() >= say_again_s:
+                said, say_again_s = str(silence), board.now_s() + _SAY_EVERY_S
+                say(f"{url}: {silence}; trying again for up to {end_s - board.now_s():.0f} s")
             board.sleep(_PAUSE_S)
 
 

@@ -187,15 +187,17 @@ def test_a_server_in_trouble_is_asked_again(server: Server, ask: Callable[..., s
     said: list[str] = []
     assert ask(server.url, said=said) == "the chain"
     assert [line.partition(": ")[2] for line in said] == [
-        "it is in trouble (503); trying again",
-        "it is in trouble (500); trying again",
+        "it is in trouble (503); trying again for up to 120 s",
+        "it is in trouble (500); trying again for up to 117 s",
     ]
     assert board.slept_s == 6.0
 
 
 def test_an_absent_network_is_waited_for_and_in_the_end_said(ask: Callable[..., str], board: FolderBoard) -> None:
+    said: list[str] = []
     with pytest.raises(Problem, match=r"no answer within 120 s: .*refused") as caught:
-        ask(f"https://127.0.0.1:{free_port()}")
+        ask(f"https://127.0.0.1:{free_port()}", said=said)
+    assert [line.rpartition(" for ")[2] for line in said] == [f"up to {rest_s} s" for rest_s in (120, 90, 60, 30)]
     assert caught.value.code == Exit.UNAVAILABLE
     assert PATIENCE_S - 6 <= board.slept_s <= PATIENCE_S
 
