@@ -75,7 +75,7 @@ cov: $(READY) ## tests with coverage of agent/, lines and branches, at least 90 
 bench: $(READY) ## every budget, measured
 	$(BIN)/python -m tools.bench
 
-bench-page: $(READY) ## the fleet page over ten million events (15 GB of /var/tmp, a quarter of an hour)
+bench-page: $(READY) ## the fleet page over ten million events (15 GB of /var/tmp, three minutes)
 	$(BIN)/python -m tools.bench.page
 
 contract: $(READY) ## write JSON Schema and AsyncAPI anew from the types
