@@ -35,7 +35,7 @@ class CameraRoot:
     """A root of its own for one test, with the cameras it is given."""
 
     def __init__(self, folder: Path, *cameras: VirtualCamera) -> None:
-        """folder: becomes /work inside. Skips the test where there can be no root."""
+        """folder: becomes /srv/test inside. Skips the test where there can be no root."""
         try:
             self._place = camera_trixie().ready()
         except UnavailableError as error:
@@ -65,7 +65,7 @@ class CameraRoot:
             self._place,
             [CAMERA_PYTHON, *arguments],
             environment={**ours, **(environment or {})},
-            folders={"/src": SOURCE, "/work": self.work, "/usr/share/libcamera/pipeline/virtual": self._cameras},
+            folders={"/src": SOURCE, "/srv/test": self.work, "/usr/share/libcamera/pipeline/virtual": self._cameras},
             scratch=scratch,
         )
 

@@ -53,7 +53,7 @@ def test_its_pictures_are_rgb_in_full_and_at_half_the_size_each_with_its_time(ro
 
 def test_each_picture_of_a_camera_comes_out_as_it_is(tmp_path: Path) -> None:
     colours = [(200, 30, 40), (30, 180, 60), (40, 50, 210)]
-    root = CameraRoot(tmp_path / "root", VirtualCamera("folder", pictures="/work/pictures/"))
+    root = CameraRoot(tmp_path / "root", VirtualCamera("folder", pictures="/srv/test/pictures/"))
     write_pictures(root.work / "pictures", [np.full((480, 640, 3), colour, np.uint8) for colour in colours])
     told = root.tell("stream", "picamera2:0", "9")
     assert all(len(seen) == 1 for seen in told["colours"]), told["colours"]
@@ -71,7 +71,7 @@ def test_a_size_that_the_camera_has_not_becomes_one_that_it_has(root: CameraRoot
 
 def test_cameras_are_told_apart_by_their_numbers(tmp_path: Path) -> None:
     root = CameraRoot(
-        tmp_path / "root", VirtualCamera("a", pictures="/work/pictures/"), VirtualCamera("b", sizes=((320, 240),))
+        tmp_path / "root", VirtualCamera("a", pictures="/srv/test/pictures/"), VirtualCamera("b", sizes=((320, 240),))
     )
     write_pictures(root.work / "pictures", [np.full((480, 640, 3), 128, np.uint8)])
     shown = [root.tell("stream", f"picamera2:{number}", "1")["shapes"] for number in (0, 1)]
@@ -87,7 +87,7 @@ def test_ten_thousand_frames_cost_no_memory_and_no_files(root: CameraRoot) -> No
 
 
 def test_a_camera_that_falls_silent_is_opened_anew_until_it_speaks(root: CameraRoot) -> None:
-    told = root.tell("stall", "picamera2", environment={"TEST_CAMERA_STALL": "/work/stalled"})
+    told = root.tell("stall", "picamera2", environment={"TEST_CAMERA_STALL": "/srv/test/stalled"})
     assert "no frame for 5 s" in told["why"]
     assert told["last"] > told["first"]
     assert are_bars(told["colours"])

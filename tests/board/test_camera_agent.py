@@ -44,7 +44,9 @@ def wait_for(subscriber: Subscriber, kind: type, *, times: int = 1) -> None:
 
 def test_it_tells_who_passes_survives_a_silent_camera_and_stops_in_order(broker: Mosquitto, tmp_path: Path) -> None:
     scene = SceneCamera(fps=FPS / SHOWS)
-    root = CameraRoot(tmp_path / "root", VirtualCamera("room", sizes=((640, 480), (320, 240)), pictures="/work/room/"))
+    root = CameraRoot(
+        tmp_path / "root", VirtualCamera("room", sizes=((640, 480), (320, 240)), pictures="/srv/test/room/")
+    )
     write_pictures(root.work / "room", list(pictures(scene)))
     settings = {
         "camera.source": "picamera2",
@@ -53,10 +55,10 @@ def test_it_tells_who_passes_survives_a_silent_camera_and_stops_in_order(broker:
         "device.site": "test",
         "device.id": "board",
         "mqtt.url": broker.url,
-        "outbox.directory": "/work/outbox",
+        "outbox.directory": "/srv/test/outbox",
     }
     words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    environment = {"TEST_CAMERA_FPS": str(FPS), "TEST_CAMERA_STALL": "/work/stalled"}
+    environment = {"TEST_CAMERA_FPS": str(FPS), "TEST_CAMERA_STALL": "/srv/test/stalled"}
     log = tmp_path / "log"
     with Subscriber(broker) as subscriber, log.open("wb") as output:
         agent = subprocess.Popen(

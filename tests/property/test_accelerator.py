@@ -22,6 +22,7 @@ from agent.vision.accelerator import (
 )
 from agent.vision.driver import EdgeTpuLost
 from agent.vision.model import Golden, Net, Tensor, golden_input
+from tests.unit.service_clock import TestClock
 
 Answers = dict[str, NDArray[np.int8]]
 
@@ -50,11 +51,11 @@ PICTURES = [golden_input(seed, NET.input.shape) for seed in range(2, 7)]
 FAULTS = ("none", "cannot start", "refuses", "never comes up", "lost", "wrong")
 
 
-class World:
+class World(TestClock):
     """A device, its processes, and the time; also what a test must not see broken."""
 
     def __init__(self, *, insist: bool, seed: int) -> None:
-        self.now_s = 0.0
+        super().__init__()
         self.fault = "none"
         self.plugged = True
         self.killable = True
@@ -71,17 +72,9 @@ class World:
         )
         self.runtime = SafeRuntime(RightNet(), self.edge_tpu, "")
 
-    def now_ns(self) -> int:
-        return round(self.now_s * NS_PER_S)
-
-    def wall_ns(self) -> int:
-        return 0
-
-    def trusted(self) -> bool:
-        return False
-
-    def sleep(self, seconds: float) -> None:
-        self.now_s += seconds
+    @property
+    def now_s(self) -> float:
+        return self.now_ns() / NS_PER_S
 
     def start(self) -> "ScriptedDriver":
         self.starts_s.append((self.now_s, self.plugged))
@@ -110,7 +103,7 @@ class ScriptedDriver:
     def call(self, batch: NDArray[np.int8]) -> Answers:
         assert not self._killed
         if self._world.fault == "lost" or not self._world.plugged:
-            self._world.now_s += 0.5  # the call's deadline
+            self._world.sleep(0.5)  # the call's deadline
             raise EdgeTpuLost("lost")
         right = RightNet().invoke(batch)
         return {"out": right["out"] - np.int8(50)} if self._world.fault == "wrong" else right

@@ -15,34 +15,16 @@ from agent.vision.runtime import CpuRuntime
 from tests.edge_tpu import FakeEdgeTpu
 from tests.edge_tpu_worker import AT_START, IN_A_CALL
 from tests.real import wait_for
+from tests.unit.service_clock import TestClock
 
 NET, CONTENT = (lambda loaded: (loaded[0].net, loaded[1]))(load_manifest("mask-64", ClassifierManifest))
 PICTURE = golden_input(7, NET.input.shape)
 EXPECTED = CpuRuntime(CONTENT, NET, where="here").invoke(PICTURE)["logits"].tolist()
 
 
-class HandClock:
-    """Time that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def now_ns(self) -> int:
-        return round(self.now_s * NS_PER_S)
-
-    def wall_ns(self) -> int:
-        return 0
-
-    def trusted(self) -> bool:
-        return False
-
-    def sleep(self, seconds: float) -> None:
-        self.now_s += seconds
-
-
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
+def clock() -> TestClock:
+    return TestClock()
 
 
 @pytest.fixture
@@ -51,7 +33,7 @@ def tpu(tmp_path: Path) -> FakeEdgeTpu:
 
 
 @pytest.fixture
-def runtime(tpu: FakeEdgeTpu, clock: HandClock) -> Iterator[SafeRuntime]:
+def runtime(tpu: FakeEdgeTpu, clock: TestClock) -> Iterator[SafeRuntime]:
     made = place(NET, CONTENT, tpu.manifest, "auto", clock=clock, random=random.Random(3), machine=tpu.machine)
     yield made
     made.close()
@@ -63,101 +45,101 @@ def ask(runtime: SafeRuntime) -> str:
     return runtime.place
 
 
-def come_up(runtime: SafeRuntime, clock: HandClock) -> None:
+def come_up(runtime: SafeRuntime, clock: TestClock) -> None:
     def up() -> bool:
-        clock.now_s += 0.02
+        clock.sleep(0.02)
         return ask(runtime) == "edgetpu"
 
     wait_for(up, what="the Edge TPU")
 
 
-def test_the_cpu_answers_until_the_edge_tpu_has_come_up(runtime: SafeRuntime, clock: HandClock) -> None:
+def test_the_cpu_answers_until_the_edge_tpu_has_come_up(runtime: SafeRuntime, clock: TestClock) -> None:
     assert (runtime.place, runtime.why) == ("cpu", "not looked for yet")
     assert (ask(runtime), runtime.why) == ("cpu", "Edge TPU process is starting")
     come_up(runtime, clock)
     assert (runtime.why, runtime.lost) == ("its golden answers are right", 0)
 
 
-def test_one_that_is_plugged_in_late_is_found(runtime: SafeRuntime, tpu: FakeEdgeTpu, clock: HandClock) -> None:
+def test_one_that_is_plugged_in_late_is_found(runtime: SafeRuntime, tpu: FakeEdgeTpu, clock: TestClock) -> None:
     tpu.unplug()
     assert (ask(runtime), runtime.why) == ("cpu", "no Coral is on the USB or PCIe bus")
-    clock.now_s += 10 * BLIND_S
+    clock.sleep(10 * BLIND_S)
     assert (ask(runtime), runtime.why) == ("cpu", "no Coral is on the USB or PCIe bus")
     tpu.plug("new")
     assert (ask(runtime), runtime.why) == ("cpu", "no Coral is on the USB or PCIe bus")  # it is not time to look yet
-    clock.now_s += LOOK_S
+    clock.sleep(LOOK_S)
     come_up(runtime, clock)
 
 
 @pytest.mark.parametrize("fault", IN_A_CALL)
 def test_a_fault_costs_no_answer_and_a_healthy_one_is_taken_again(
-    runtime: SafeRuntime, tpu: FakeEdgeTpu, clock: HandClock, fault: str
+    runtime: SafeRuntime, tpu: FakeEdgeTpu, clock: TestClock, fault: str
 ) -> None:
     come_up(runtime, clock)
     tpu.fail(fault)
-    clock.now_s += PROVE_S
+    clock.sleep(PROVE_S)
     wait_for(lambda: ask(runtime) == "cpu", what="the loss")
     assert runtime.lost == 1
     assert runtime.why.startswith("Edge TPU ")
     tpu.fail("")
-    clock.now_s += LOOK_S
+    clock.sleep(LOOK_S)
     come_up(runtime, clock)
     assert runtime.lost == 1
 
 
 @pytest.mark.parametrize("fault", AT_START)
 def test_a_fault_at_the_start_leaves_the_cpu_and_is_tried_again(
-    runtime: SafeRuntime, tpu: FakeEdgeTpu, clock: HandClock, fault: str
+    runtime: SafeRuntime, tpu: FakeEdgeTpu, clock: TestClock, fault: str
 ) -> None:
     tpu.fail(fault)
     assert ask(runtime) == "cpu"
     if fault == "hang at start":
         assert (ask(runtime), runtime.why) == ("cpu", "Edge TPU process is starting")
-        clock.now_s += 31
+        clock.sleep(31)
     wait_for(lambda: ask(runtime) == "cpu" and runtime.why != "Edge TPU process is starting")
     assert (runtime.place, runtime.lost) == ("cpu", 0)
     tpu.fail("")
-    clock.now_s += LOOK_S
+    clock.sleep(LOOK_S)
     come_up(runtime, clock)
 
 
 def test_pulled_out_and_plugged_in_again_it_is_taken_again(
-    runtime: SafeRuntime, tpu: FakeEdgeTpu, clock: HandClock
+    runtime: SafeRuntime, tpu: FakeEdgeTpu, clock: TestClock
 ) -> None:
     come_up(runtime, clock)
     tpu.unplug()
     assert (ask(runtime), runtime.lost) == ("cpu", 1)
     assert runtime.why == "Edge TPU process ended (exit code 3) in a call"
-    clock.now_s += LOOK_S
+    clock.sleep(LOOK_S)
     assert (ask(runtime), runtime.why) == ("cpu", "no Coral is on the USB or PCIe bus")
     tpu.plug()
-    clock.now_s += LOOK_S
+    clock.sleep(LOOK_S)
     come_up(runtime, clock)
 
 
 def test_one_that_fails_again_and_again_is_tried_less_and_less_until_it_is_pulled_out_for_a_while(
-    runtime: SafeRuntime, tpu: FakeEdgeTpu, clock: HandClock
+    runtime: SafeRuntime, tpu: FakeEdgeTpu, clock: TestClock
 ) -> None:
     for _ in range(12):
-        clock.now_s += PAUSE_MOST_S
+        clock.sleep(PAUSE_MOST_S)
         tpu.fail("")
         come_up(runtime, clock)
         tpu.fail("exit")
         assert ask(runtime) == "cpu"
     tpu.fail("")
-    clock.now_s += LOOK_S
+    clock.sleep(LOOK_S)
     assert (ask(runtime), runtime.why) == ("cpu", "Edge TPU process ended (exit code 3) in a call")
     tpu.unplug()
     for _ in range(2):
-        clock.now_s += LOOK_S
+        clock.sleep(LOOK_S)
         assert (ask(runtime), runtime.why) == ("cpu", "no Coral is on the USB or PCIe bus")
     tpu.plug()
-    clock.now_s += LOOK_S
+    clock.sleep(LOOK_S)
     come_up(runtime, clock)
 
 
 def test_more_faces_than_lately_are_believed_only_of_a_device_that_is_right(
-    runtime: SafeRuntime, tpu: FakeEdgeTpu, clock: HandClock
+    runtime: SafeRuntime, tpu: FakeEdgeTpu, clock: TestClock
 ) -> None:
     come_up(runtime, clock)
     assert runtime.vouch(2)
@@ -169,48 +151,48 @@ def test_more_faces_than_lately_are_believed_only_of_a_device_that_is_right(
     assert runtime.vouch(30)
 
 
-def test_asked_for_by_name_it_is_tried_though_no_bus_shows_it(tmp_path: Path, clock: HandClock) -> None:
+def test_asked_for_by_name_it_is_tried_though_no_bus_shows_it(tmp_path: Path, clock: TestClock) -> None:
     tpu = FakeEdgeTpu(tmp_path, model="mask-64", plugged=False)
     runtime = place(NET, CONTENT, tpu.manifest, "edgetpu", clock=clock, machine=tpu.machine)
     tpu.fail("unplugged")
     wait_for(lambda: ask(runtime) == "cpu" and "no device" in runtime.why)
     tpu.fail("")
-    clock.now_s += LOOK_S
+    clock.sleep(LOOK_S)
     assert ask(runtime) == "cpu"
     assert runtime.why.startswith("no Coral is on the USB or PCIe bus, tried: libedgetpu.so.1: not usable: no device")
-    clock.now_s += BLIND_S
+    clock.sleep(BLIND_S)
     come_up(runtime, clock)
     runtime.close()
 
 
 def test_settling_waits_for_one_that_comes_up_and_for_nothing_else(
-    runtime: SafeRuntime, tpu: FakeEdgeTpu, clock: HandClock
+    runtime: SafeRuntime, tpu: FakeEdgeTpu, clock: TestClock
 ) -> None:
     tpu.fail("hang at start")
     assert (runtime.settle(5), runtime.why) == ("cpu", "Edge TPU process is starting")
-    assert clock.now_s == pytest.approx(5, abs=0.1)
+    assert clock.now_ns() / NS_PER_S == pytest.approx(5, abs=0.1)
     assert runtime.settle(60) == "cpu"
     assert runtime.why == "Edge TPU process did not answer in time while starting"
-    before_s = clock.now_s
+    before_s = clock.now_ns() / NS_PER_S
     assert runtime.settle(60) == "cpu"
-    assert clock.now_s == before_s
+    assert clock.now_ns() / NS_PER_S == before_s
 
 
-def test_closed_it_answers_on_the_cpu_and_starts_nothing_again(runtime: SafeRuntime, clock: HandClock) -> None:
+def test_closed_it_answers_on_the_cpu_and_starts_nothing_again(runtime: SafeRuntime, clock: TestClock) -> None:
     come_up(runtime, clock)
     runtime.close()
     runtime.close()
-    clock.now_s += PAUSE_MOST_S
+    clock.sleep(PAUSE_MOST_S)
     assert (ask(runtime), runtime.why) == ("cpu", "closed")
 
 
-def test_on_the_cpu_by_the_settings_nothing_is_looked_for(tmp_path: Path, clock: HandClock) -> None:
+def test_on_the_cpu_by_the_settings_nothing_is_looked_for(tmp_path: Path, clock: TestClock) -> None:
     tpu = FakeEdgeTpu(tmp_path, model="mask-64")
     runtime = place(NET, CONTENT, tpu.manifest, "cpu", clock=clock, machine=tpu.machine)
-    assert (runtime.settle(60), ask(runtime), runtime.why, clock.now_s) == ("cpu", "cpu", "configured", 0)
+    assert (runtime.settle(60), ask(runtime), runtime.why, clock.now_ns() / NS_PER_S) == ("cpu", "cpu", "configured", 0)
 
 
-def test_a_file_that_no_compiler_made_is_not_taken_for_one(tmp_path: Path, clock: HandClock) -> None:
+def test_a_file_that_no_compiler_made_is_not_taken_for_one(tmp_path: Path, clock: TestClock) -> None:
     tpu = FakeEdgeTpu(tmp_path, model="mask-64")
     (tmp_path / "mask-64_edgetpu.tflite").write_bytes(CONTENT)
     runtime = place(NET, CONTENT, tpu.manifest, "auto", clock=clock, machine=tpu.machine)

@@ -35,9 +35,9 @@ def measure(options: Options) -> list[Row]:
     folder = Path(options.folder)
     each = _EACH_FULL if options.full else _EACH
     with mosquitto(folder, _WINDOW, "max_queued_messages 0") as port, postgres() as url:
-        with _collector(port, url, "one"):
+        with collector(port, url, "--instance", "one"):
             alone_s = _pour(port, url, "0ne", each)
-        with _collector(port, url, "one"), _collector(port, url, "two"):
+        with collector(port, url, "--instance", "one"), collector(port, url, "--instance", "two"):
             together_s = _pour(port, url, "tw0", each)
     count = _DEVICES * each
     note = (
@@ -57,8 +57,9 @@ def measure(options: Options) -> list[Row]:
 
 
 @contextmanager
-def _collector(port: int, url: str, name: str) -> Iterator[None]:
-    words = ["--broker", f"mqtt://127.0.0.1:{port}", "--store", url, "--instance", name]
+def collector(broker: int, url: str, *more: str) -> Iterator[None]:
+    """Run a collector from enter to exit. broker: its port; url: of the store; more: further words of the command."""
+    words = ["--broker", f"mqtt://127.0.0.1:{broker}", "--store", url, *more]
     process = subprocess.Popen(
         [sys.executable, "-m", "tools.fleet.collector", *words],
         stdout=subprocess.PIPE,

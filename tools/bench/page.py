@@ -10,7 +10,6 @@ import random
 import re
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ import psycopg
 
 from agent.clock import SystemClock
 from tools.bench.broker import await_until, mosquitto
+from tools.bench.collector import collector
 from tools.bench.fleet import DAYS, LABELS, SITES, device_name, fill, tell_states, tell_telemetry
 from tools.bench.postgres import postgres
 from tools.bench.rows import Row, quantile
@@ -68,30 +68,18 @@ def scene(*, events: int, devices: int) -> Iterator[tuple[int, str]]:
         database.close()
         with mosquitto(Path(folder), "max_queued_messages 0") as broker:
             tell_states(broker, devices)
-            with _collector(broker, url) as port:
+            with _served(broker, url) as port:
                 yield port, url
 
 
 @contextmanager
-def _collector(broker: int, url: str) -> Iterator[int]:
+def _served(broker: int, url: str) -> Iterator[int]:
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
         port: int = door.getsockname()[1]
-    words = ["--broker", f"mqtt://127.0.0.1:{broker}", "--store", url, "--page", f"127.0.0.1:{port}"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tools.fleet.collector", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "collector ready\n"
+    with collector(broker, url, "--page", f"127.0.0.1:{port}"):
         tell_telemetry(broker, _devices_in(url))
         yield port
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def _devices_in(url: str) -> int:
