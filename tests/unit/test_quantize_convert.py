@@ -13,7 +13,7 @@ from tools.quantize.checks import check_int8
 from tools.quantize.convert import float_answers, to_int8
 from tools.quantize.describe import describe_net
 
-NAMES = ("flat", "logits", "up")
+NAMES = ("flat", "logits", "up", "hidden")
 
 
 @pytest.fixture(scope="module")

@@ -31,10 +31,14 @@ EVERY_OP = Graph(
         Node(name="up", op="upsample", inputs=("both",)),
         Node(name="head", op="conv", inputs=("up",), channels=4, norm=False),
         Node(name="flat", op="reshape", inputs=("head",), shape=(96, 4)),
+        Node(name="inner", op="conv", inputs=("up",), channels=4, kernel=2, padding="valid", activation="relu"),
+        Node(name="blunt", op="max_pool", inputs=("inner",), kernel=2, stride=2, padding="valid"),
+        Node(name="row", op="reshape", inputs=("blunt",), shape=(60,)),
+        Node(name="hidden", op="dense", inputs=("row",), channels=6, activation="relu"),
         Node(name="mean", op="mean", inputs=("both",)),
         Node(name="logits", op="dense", inputs=("mean",), channels=3),
     ),
-    outputs=("flat", "logits", "up"),
+    outputs=("flat", "logits", "up", "hidden"),
 )
 
 
@@ -77,13 +81,15 @@ def test_torch_and_keras_give_the_same_numbers_for_every_op() -> None:
         assert np.ptp(ours) > 0.01  # a dead net would agree with everything
 
 
-def test_shapes_follow_same_padding() -> None:
+def test_shapes_follow_the_padding() -> None:
     shapes = EVERY_OP.shapes()
 
     assert shapes["stem"] == (8, 12, 8)
     assert shapes["both"] == (4, 6, 16)
     assert shapes["up"] == (8, 12, 16)
     assert shapes["logits"] == (3,)
+    assert shapes["inner"] == (7, 11, 4)
+    assert shapes["blunt"] == (3, 5, 4)
     assert same_padding(64, 3, 2) == (0, 1)
     assert same_padding(64, 3, 1) == (1, 1)
     assert same_padding(7, 3, 2) == (1, 1)
@@ -136,6 +142,7 @@ def test_a_checkpoint_with_a_wrong_weight_is_refused(tmp_path: Path) -> None:
         (Node(name="x", op="concat", inputs=("stem", "input")), "equal heights"),
         (Node(name="x", op="dense", inputs=("stem",), channels=2), "flat input"),
         (Node(name="x", op="reshape", inputs=("stem",), shape=(5, 5)), "does not fill"),
+        (Node(name="x", op="conv", inputs=("stem",), channels=2, kernel=9, padding="valid"), "does not fit"),
     ],
 )
 def test_an_impossible_net_is_refused_with_its_place(node: Node, says: str) -> None:

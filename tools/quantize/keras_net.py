@@ -47,14 +47,14 @@ def _apply(node: Node, inputs: list[keras.KerasTensor]) -> keras.KerasTensor:
                 node.channels,
                 node.kernel,
                 node.stride,
-                padding="same",
+                padding=node.padding,
                 activation=_activation(node.activation),
                 name=node.name,
             )
             return layer(first)
         case "depthwise":
             layer = layers.DepthwiseConv2D(
-                node.kernel, node.stride, padding="same", activation=_activation(node.activation), name=node.name
+                node.kernel, node.stride, padding=node.padding, activation=_activation(node.activation), name=node.name
             )
             return layer(first)
         case "dense":
@@ -67,7 +67,7 @@ def _apply(node: Node, inputs: list[keras.KerasTensor]) -> keras.KerasTensor:
         case "upsample":
             return Twice(name=node.name)(first)
         case "max_pool":
-            return layers.MaxPooling2D(node.kernel, node.stride, padding="same", name=node.name)(first)
+            return layers.MaxPooling2D(node.kernel, node.stride, padding=node.padding, name=node.name)(first)
         case "mean":
             return layers.GlobalAveragePooling2D(name=node.name)(first)
         case "reshape":

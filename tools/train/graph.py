@@ -2,8 +2,8 @@
 
 A net is a flat list of nodes in the order in which they run. Shapes are known from the start, (height, width,
 channels) or (channels,), always without the batch, because an int8 file for an Edge TPU has static shapes. Padding is
-TensorFlow's "same" everywhere: on even sizes and stride 2 that is one row and one column at the bottom right, so the
-converted file needs no PAD operator.
+TensorFlow's: "same" unless a node says "valid"; on even sizes and stride 2 "same" is one row and one column at the
+bottom right, so the converted file needs no PAD operator.
 
 The torch builder is `tools.train.torch_net.build_torch`, the Keras one `tools.quantize.keras_net.build_keras`.
 A float checkpoint is one .npz: the graph as JSON, the weights with batch norm folded in TensorFlow's layouts, and what
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 Op = Literal["conv", "depthwise", "add", "concat", "upsample", "max_pool", "mean", "dense", "reshape"]
 Activation = Literal["none", "relu", "relu6"]
+Padding = Literal["same", "valid"]
 Shape = tuple[int, ...]
 Weights = dict[str, NDArray[np.float32]]
 
@@ -33,9 +34,10 @@ WITH_WEIGHTS: tuple[Op, ...] = ("conv", "depthwise", "dense")
 class Node:
     """One operation. Only the attributes of its op count; the others keep their defaults.
 
-    conv, depthwise: kernel, stride, norm (batch norm while training, folded afterwards), activation; conv: channels.
+    conv, depthwise: kernel, stride, padding, norm (batch norm while training, folded afterwards), activation; conv:
+    channels.
     add, concat (over channels): two or more inputs; add: activation. upsample: nearest, twice as large.
-    max_pool: kernel, stride. mean: over height and width. dense: channels, activation. reshape: shape, in NHWC order.
+    max_pool: kernel, stride, padding. mean: over height and width. dense: channels, activation. reshape: shape, in NHWC order.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Node:
     channels: int = 0
     kernel: int = 1
     stride: int = 1
+    padding: Padding = "same"
     norm: bool = True
     activation: Activation = "none"
     shape: Shape = ()
@@ -94,9 +97,9 @@ def _output_shape(node: Node, inputs: list[Shape], where: str) -> Shape:
     first = inputs[0]
     match node.op:
         case "conv":
-            return (ceil(first[0] / node.stride), ceil(first[1] / node.stride), node.channels)
+            return (*_window(node, first, where), node.channels)
         case "depthwise" | "max_pool":
-            return (ceil(first[0] / node.stride), ceil(first[1] / node.stride), first[2])
+            return (*_window(node, first, where), first[2])
         case "add":
             if len(inputs) < 2 or any(shape != first for shape in inputs):
                 raise ValueError(f"{where}: add needs two or more equal shapes, not {inputs}")
@@ -117,6 +120,15 @@ def _output_shape(node: Node, inputs: list[Shape], where: str) -> Shape:
             if prod(node.shape) != prod(first):
                 raise ValueError(f"{where}: {first} does not fill {node.shape}")
             return node.shape
+
+
+def _window(node: Node, shape: Shape, where: str) -> tuple[int, int]:
+    """Give height and width of what a sliding window leaves."""
+    if node.padding == "same":
+        return ceil(shape[0] / node.stride), ceil(shape[1] / node.stride)
+    if min(shape[:2]) < node.kernel:
+        raise ValueError(f"{where}: a kernel of {node.kernel} does not fit into {shape}")
+    return (shape[0] - node.kernel) // node.stride + 1, (shape[1] - node.kernel) // node.stride + 1
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:

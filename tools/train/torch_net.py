@@ -79,6 +79,8 @@ def build_torch(graph: Graph) -> TorchNet:
 
 def _padding(shape: Shape, node: Node) -> tuple[int, int, int, int]:
     """Give F.pad's left, right, top, bottom."""
+    if node.padding == "valid":
+        return 0, 0, 0, 0
     top, bottom = same_padding(shape[0], node.kernel, node.stride)
     left, right = same_padding(shape[1], node.kernel, node.stride)
     return left, right, top, bottom
