@@ -8,15 +8,8 @@ import pytest
 
 from agent.seams import LABELS, Box
 from tools.train.data import SHARED_CROPS, SIZE_EDGES_PX, Faces, draw_weights, generated_faces, load_faces, sources
-from tools.train.degrade import (
-    DegradeSettings,
-    drawn_overlays,
-    hold_object,
-    load_overlays,
-    shrink_face,
-    view,
-    wear_mask,
-)
+from tools.train.degrade import DegradeSettings, shrink_face, view
+from tools.train.dress import drawn_overlays, hold_object, load_overlays, wear_mask
 
 
 @pytest.fixture(scope="module")

@@ -87,12 +87,16 @@ def load_faces(folder: Path = SHARED_CROPS, cache: Path = CACHE) -> Faces:
     names = sources(folder)
     if not names:
         raise FileNotFoundError(f"{folder}: no crops here; training needs the data beside the checkout")
-    parts = [_load_source(folder, cache, name) for name in names]
+    return joined([_load_source(folder, cache, name) for name in names])
+
+
+def joined(parts: Sequence[Faces]) -> Faces:
+    """Give the faces of all parts as one."""
     shift = np.cumsum([0] + [len(part.pixels) for part in parts[:-1]])
     columns = [column for column in Faces.__dataclass_fields__ if column != "offset"]
-    joined = {column: np.concatenate([getattr(part, column) for part in parts]) for column in columns}
+    values = {column: np.concatenate([getattr(part, column) for part in parts]) for column in columns}
     offset = np.concatenate([part.offset + start for part, start in zip(parts, shift, strict=True)])
-    return Faces(offset=offset, **joined)
+    return Faces(offset=offset, **values)
 
 
 def _load_source(folder: Path, cache: Path, name: str) -> Faces:
@@ -116,10 +120,11 @@ def _decode_source(table: Path, archive: Path) -> Faces:
             if (name := Path(member.name).stem) in rows and (stream := tar.extractfile(member)) is not None:
                 decoded = cv2.imdecode(np.frombuffer(stream.read(), np.uint8), cv2.IMREAD_COLOR_RGB)
                 pictures[name] = np.asarray(decoded, np.uint8)
-    return _columns(table.stem, [row for name, row in rows.items() if name in pictures], pictures)
+    return columns_of(table.stem, [row for name, row in rows.items() if name in pictures], pictures)
 
 
-def _columns(source: str, rows: list[dict[str, str]], pictures: dict[str, Pixels]) -> Faces:
+def columns_of(source: str, rows: list[dict[str, str]], pictures: dict[str, Pixels]) -> Faces:
+    """Give the faces of one source from rows of its table and decoded pictures by id."""
     found = [pictures[row["id"]] for row in rows]
     sizes = np.array([picture.size for picture in found], np.int64)
     return Faces(
@@ -196,4 +201,4 @@ def generated_faces(count: int, seed: int) -> Faces:
             {"id": name, "label": label, "split": ("train", "train", "val", "test")[index // 3 % 4], "flags": ""}
             | {"x0": "13", "y0": "12", "x1": "63", "y1": "78", "native_px": str(rng.integers(14, 90))}
         )
-    return _columns("drawn", rows, pictures)
+    return columns_of("drawn", rows, pictures)

@@ -37,7 +37,8 @@ class Node:
     conv, depthwise: kernel, stride, padding, norm (batch norm while training, folded afterwards), activation; conv:
     channels.
     add, concat (over channels): two or more inputs; add: activation. upsample: nearest, twice as large.
-    max_pool: kernel, stride, padding. mean: over height and width. dense: channels, activation. reshape: shape, in NHWC order.
+    max_pool: kernel, stride, padding. mean: over height and width. dense: channels, activation. reshape: shape, in
+    NHWC order.
     """
 
     name: str

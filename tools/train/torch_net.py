@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tools.train.graph import INPUT, Graph, Node, Shape, Weights, same_padding
+from tools.train.graph import INPUT, Checkpoint, Graph, Node, Shape, Weights, same_padding
 
 
 class TorchNet(nn.Module):  # type: ignore[misc]  # mypy runs where torch is not installed
@@ -138,3 +138,31 @@ def folded_weights(net: TorchNet) -> Weights:
         weights[f"{node.name}/kernel"] = np.ascontiguousarray(kernel.numpy(), np.float32)
         weights[f"{node.name}/bias"] = np.ascontiguousarray(bias.numpy(), np.float32)
     return weights
+
+
+def unfold_weights(net: TorchNet, checkpoint: Checkpoint) -> None:
+    """Set a net's weights from a checkpoint of the same graph: batch norms start as the identity behind them.
+
+    Raises ValueError if the checkpoint is of another graph.
+    """
+    if checkpoint.graph.nodes != net.graph.nodes:
+        raise ValueError("the checkpoint is of another net; give the plan that it was trained with")
+    for node in net.graph.nodes:
+        if node.name not in net.layers:
+            continue
+        layer = net.layers[node.name]
+        kernel = torch.tensor(checkpoint.weights[f"{node.name}/kernel"])
+        bias = torch.tensor(checkpoint.weights[f"{node.name}/bias"])
+        if isinstance(layer, nn.Linear):
+            layer.weight.data.copy_(kernel.T)
+            layer.bias.data.copy_(bias)
+            continue
+        parts = list(layer.children())
+        conv = next(part for part in parts if isinstance(part, nn.Conv2d))
+        conv.weight.data.copy_(kernel.permute(3, 2, 0, 1) if node.op == "conv" else kernel.permute(2, 3, 0, 1))
+        norms = [part for part in parts if isinstance(part, nn.BatchNorm2d)]
+        for norm in norms:
+            norm.weight.data.fill_(float(np.sqrt(1 + norm.eps)))  # running variance is 1
+            norm.bias.data.copy_(bias)
+        if not norms:
+            conv.bias.data.copy_(bias)
