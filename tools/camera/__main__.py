@@ -157,7 +157,14 @@ def _tell(album: Album) -> None:
         lines.add_row(
             person, *where, str(len(crops)), f"{min(sizes):.0f}-{max(sizes):.0f}", WORDS[label], str(odd) if odd else ""
         )
-    console().print(lines)
+    _show(lines)
+
+
+def _show(lines: Table) -> None:
+    out = console()
+    if not out.is_terminal:
+        out.width = 200  # a pipe has no width: every row is one line
+    out.print(lines)
 
 
 def sheet(args: argparse.Namespace) -> int:
@@ -232,7 +239,7 @@ def score_nets(args: argparse.Namespace) -> int:
                 )
     if not lines.row_count:
         raise InputError(f"has nobody in split {args.split}", where=str(args.folder), remedy=f"use {', '.join(SPLITS)}")
-    console().print(lines)
+    _show(lines)
     return 0
 
 

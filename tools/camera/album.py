@@ -86,7 +86,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 def load_album(folder: Path) -> Album:
     """Read cut.json. Raises InputError if there is none, or it is damaged."""
     path = folder / "cut.json"
-    with told(path):
+    with told(path, "name a folder that `cut` has made"):
         content = path.read_bytes()
     try:
         return msgspec.json.decode(content, type=Album)
@@ -119,7 +119,7 @@ def read_labels(path: Path, album: Album) -> dict[str, Line]:
     Raises InputError for a file that is missing or no such table, a label that there is not, a crop that is not in
     this cut or is there twice, and a person's name that is none.
     """
-    with told(path):
+    with told(path, "name the table that was saved for this folder"):
         content = path.read_bytes()
     try:
         rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))  # spreadsheets begin with a mark

@@ -89,17 +89,17 @@ def follow(
             pipeline.step(message)
             views = pipeline.in_view()
             for gone in sorted(present.keys() - {view.track.id for view in views}):
-                yield _person(present.pop(gone))
+                yield _person(present.pop(gone), most)
             for view in views:
                 if view.silenced:
                     present.pop(view.track.id, None)  # a poster, or a coat on its hook
                 elif view.track.seen:
                     if view.track.id not in present:
-                        present[view.track.id] = next(numbers), Varied(most)
+                        present[view.track.id] = next(numbers), Varied()
                     _keep(present[view.track.id][1], view.track.box, message, scale, size_px)
             done()
     for track in sorted(present):
-        yield _person(present[track])
+        yield _person(present[track], most)
     if message.damage is not None:
         raise message.damage
 
@@ -112,9 +112,9 @@ def _keep(varied: Varied[Cut], face: Box, frame: Frame, scale: float, size_px: i
         varied.add(Look(at_ns=frame.captured_ns, face_px=box.size_px, sharpness=sharpness, kept=kept))
 
 
-def _person(followed: tuple[int, Varied[Cut]]) -> Person:
+def _person(followed: tuple[int, Varied[Cut]], most: int) -> Person:
     number, varied = followed
-    return Person(number, [look.kept for look in varied.looks])
+    return Person(number, [look.kept for look in varied.choose(most)])
 
 
 def make_token(clips: Sequence[Path], settings: Settings, models: Sequence[str], most: int) -> str:

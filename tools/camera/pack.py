@@ -21,7 +21,7 @@ from tools.camera.album import Album, Line
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 PERSONS_MIN = 3  # one for each split
-_COLUMNS = ("id", "label", "split", "picture", "x0", "y0", "x1", "y1", "native_px", "flags")
+COLUMNS = ("id", "label", "split", "picture", "x0", "y0", "x1", "y1", "native_px", "flags")
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +76,7 @@ def table(album: Album, rows: Sequence[Row], splits: Mapping[str, Split]) -> byt
     crops = {crop.id: crop for crop in album.crops}
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    writer.writerow(COLUMNS)
     for row in rows:
         crop = crops[row.crop]
         box = [f"{edge:.2f}" for edge in crop.box]

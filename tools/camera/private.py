@@ -20,8 +20,11 @@ def for_owner_only() -> Iterator[None]:
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Turn what the file system says into the family of errors. path: named where the system names none."""
+def told(path: Path, remedy: str = "name another place") -> Iterator[None]:
+    """Turn what the file system says into the family of errors.
+
+    path: named where the system names none. remedy: for what is not there.
+    """
     try:
         yield
     except MaskwatchError:
@@ -33,9 +36,7 @@ def told(path: Path) -> Iterator[None]:
         ) from error
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         where = str(error.filename or path)
-        raise InputError(
-            error.strerror or "not there", where=where, remedy="name a folder that `cut` has made"
-        ) from error
+        raise InputError(error.strerror or "not there", where=where, remedy=remedy) from error
     except OSError as error:
         raise StorageError(error.strerror or "I/O error", where=str(path), remedy="see to the disk") from error
 

@@ -15,6 +15,7 @@ import numpy as np
 from agent.errors import InputError
 from agent.seams import LABELS, Label
 from agent.vision.classifier import MaskClassifier
+from tools.camera.pack import COLUMNS
 from tools.camera.private import told
 from tools.train.data import Faces, load_faces
 
@@ -46,6 +47,8 @@ def load_packed(folder: Path) -> tuple[Faces, list[str]]:
     for path in tables:
         with told(path), path.open(newline="") as file:
             for row in csv.DictReader(file):
+                if tuple(row) != COLUMNS or row["label"] not in LABELS:
+                    raise InputError("is no table of faces", where=str(path), remedy="name what `pack` wrote")
                 persons[row["id"]] = row["picture"]
                 if splits.setdefault(row["picture"], row["split"]) != row["split"]:
                     raise InputError(
