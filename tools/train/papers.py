@@ -4,7 +4,7 @@
     python -m tools.train.papers --only model-3 --only model-3-full
     python -m tools.train.papers --measure               # time a few steps of whatever has no result, train nothing
     python -m tools.train.papers --weights resnet18=resnet18.pth --only resnet18
-    python -m tools.train.papers --only ours --ours without-three.npz
+    python -m tools.train.papers --ours without-three.npz  # a net of tools.train.classifier beside them
     python -m tools.train.papers --smoke                 # seconds, on drawn faces
 
 Each epoch of each net depends on (seed, epoch) alone and ends with a checkpoint in .work/papers/. The report is
@@ -16,7 +16,7 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -136,8 +136,8 @@ def heed(run: Run, model: nn.Module, optimizer: Any, val_loss: float, head_epoch
     return True
 
 
-def train(recipe: Recipe, task: Task, settings: Settings, weights: Path | None, console: Console) -> Row:
-    """Train one net to its last epoch, or take up where it was cut off; gives its row of the report."""
+def train(recipe: Recipe, task: Task, settings: Settings, weights: Path | None, console: Console) -> Iterator[Row]:
+    """Train one net to its last epoch, or take up where it was cut off; gives its row whenever it is measured."""
     torch.manual_seed(settings.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rows = task.full if recipe.full_set else task.train
@@ -169,6 +169,12 @@ def train(recipe: Recipe, task: Task, settings: Settings, weights: Path | None, 
         else:
             console.print(f"{state_file} is of another run: starting from the beginning")
 
+    def row() -> Row:
+        steps = run.epoch * -(-len(rows) // BATCH)
+        found = described(recipe, model, len(rows)) | {"device": device, "pretrained": pretrained}
+        is_ended = run.epoch == recipe.points[-1] or run.phase == 2
+        return found | {"seconds_a_step": round(run.seconds / steps, 3), "ended": is_ended, "points": run.points}
+
     while run.epoch < recipe.points[-1] and run.phase < 2:
         started = time.monotonic()
         rng = np.random.default_rng([settings.seed, run.epoch])
@@ -194,18 +200,18 @@ def train(recipe: Recipe, task: Task, settings: Settings, weights: Path | None, 
         state = {"made_with": made_with, "run": vars(run), "model": model.state_dict()}
         torch.save(state | {"optimizer": optimizer.state_dict()}, partial := state_file.with_suffix(".partial"))
         partial.rename(state_file)  # a cut-off run finds a whole checkpoint, old or new
+        if run.points and run.points[-1]["epoch"] == run.epoch:
+            yield row()
 
     if isinstance(model, Net3):
         notes = {
-            "settings": made_with | {"crop_scale": CROP_SCALE},
+            "settings": made_with | {"crop_scale": CROP_SCALE, "leave_out": ",".join(OUT_OF_SOURCE)},
             "data_sha256": "drawn" if settings.smoke else data_digest(),
         }
         path = Path(settings.work) / f"papers-{recipe.name}.npz"
         save_checkpoint(path, for_the_agent(model.cpu(), notes))
         console.print(f"{path} written")
-    steps = run.epoch * -(-len(rows) // BATCH)
-    row = described(recipe, model, len(rows)) | {"device": device, "seconds_a_step": round(run.seconds / steps, 3)}
-    return row | {"pretrained": pretrained, "points": run.points}
+    yield row()
 
 
 def timed(recipe: Recipe, task: Task, settings: Settings) -> Row:
@@ -298,18 +304,20 @@ def main(arguments: list[str] | None = None) -> int:
         if chosen.ours:
             write(out, page, empty, ours(chosen.ours, task), order)
             return 0
-        has_result = {row["name"] for row in known(out, empty) if "points" in row}
+        rows = {row["name"]: row for row in known(out, empty)}
         for recipe in recipes(settings.large_px):
-            if recipe.name not in (chosen.only or names) or (recipe.name in has_result and not chosen.only):
+            name, before = recipe.name, rows.get(recipe.name, {})
+            is_done = "points" in before if chosen.measure else before.get("ended") and not chosen.only
+            if is_done or name not in (chosen.only or names):
                 continue
             if chosen.smoke:
                 recipe = replace(recipe, points=(1, 2), input_px=64)
             if chosen.measure:
-                row = timed(recipe, task, settings)
+                write(out, page, empty, timed(recipe, task, settings), order)
             else:
-                row = train(recipe, task, settings, weights.get(recipe.name), console)
-            write(out, page, empty, row, order)
-            console.print(f"{recipe.name}: in {out}")
+                for row in train(recipe, task, settings, weights.get(name), console):
+                    write(out, page, empty, row, order)
+            console.print(f"{name}: in {out}")
     except MaskwatchError as error:
         print(error, file=sys.stderr)
         return error.exit_code
