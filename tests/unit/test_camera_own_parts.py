@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+import shlex
 import stat
 from base64 import b64encode
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from agent.seams import LABELS, Box, Pixels
 from agent.seams import Look as Seen
 from agent.vision.classifier import MaskClassifier
 from agent.vision.crop import crop
+from tools.camera.__main__ import parser
 from tools.camera.album import Album, Crop, Line, labels_csv, read_labels
 from tools.camera.cut import CONTEXT, cut_out
 from tools.camera.pack import SPLITS, Row, archive, split_persons, table, used
@@ -330,3 +332,12 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path: Path, name: str) -> None
         pass
 
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_every_command_of_the_page_about_it_is_one() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "own-camera.md").read_text()
+    found = re.findall(r"python -m tools\.camera ([a-z][^#`\n]*)", text)
+
+    assert {line.split()[0] for line in found} == {"cut", "sheet", "pack", "score"}
+    for line in found:
+        assert parser().parse_args(shlex.split(line)).run

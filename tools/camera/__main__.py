@@ -45,7 +45,7 @@ VAL, TEST = 0.1, 0.2  # of the persons of each label; the rest is learnt from
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit code (agent.errors). Every foreseen failure is one line on stderr."""
     try:
-        args = _parser().parse_args(list(sys.argv[1:] if argv is None else argv))
+        args = parser().parse_args(list(sys.argv[1:] if argv is None else argv))
         with for_owner_only():
             code: int = args.run(args)
     except SystemExit as end:  # --help ends so
@@ -243,9 +243,10 @@ def score_nets(args: argparse.Namespace) -> int:
     return 0
 
 
-def _parser() -> Parser:
-    parser = Parser(prog="python -m tools.camera", description="Training faces from clips of one's own camera.")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+def parser() -> Parser:
+    """Give the parser of all commands."""
+    top = Parser(prog="python -m tools.camera", description="Training faces from clips of one's own camera.")
+    commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     one = commands.add_parser("cut", help="faces out of clips, by person, with proposed labels and a contact sheet")
     one.add_argument("clips", nargs="+", type=Path, metavar="CLIP", help="a clip, or a folder of them")
     one.add_argument(
@@ -274,7 +275,7 @@ def _parser() -> Parser:
     )
     one.add_argument("--split", choices=SPLITS, default="test", help="default: %(default)s")
     one.set_defaults(run=score_nets)
-    return parser
+    return top
 
 
 def _at_least_one(word: str) -> int:
