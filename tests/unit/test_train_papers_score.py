@@ -74,7 +74,7 @@ def test_rows_of_other_faces_are_not_kept_and_a_row_is_replaced_by_its_name(tmp_
     point = {"epoch": 30, "in_source": figures, "out_of_source": figures}
 
     write(out, page, empty, row | {"not_run": cost}, ["one"])
-    assert "not run: 60 s a step x 2,000 steps = 33.3 hours" in page.read_text()
+    assert "not run: 60 s a step x 2,000 steps = 33.3 h" in page.read_text()
     write(out, page, empty, row | {"points": [point]}, ["one"])
 
     assert len(known(out, empty)) == 1

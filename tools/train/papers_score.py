@@ -87,11 +87,9 @@ def _by_epochs(report: Mapping[str, Any]) -> Iterator[str]:
         name = f"| {row['title']} | {row['parameters']:,} "
         if "not_run" in row:
             cost = row["not_run"]
-            hours = cost["seconds_a_step"] * cost["steps"] / 3600
-            yield (
-                f"{name}| {cost['epochs']} | {_thesis(row, None)} | not run: {cost['seconds_a_step']:.2g} s a step x "
-                f"{cost['steps']:,} steps = {hours:.3g} hours | | | |"
-            )
+            each, steps, epochs = cost["seconds_a_step"], cost["steps"], cost["epochs"]
+            told = f"not run: {each:.2g} s a step x {steps:,} steps = {each * steps / 3600:.1f} h"
+            yield f"{name}| {epochs} | {_thesis(row, epochs)} | {told} | | | |"
         for point in row.get("points", ()):
             inside, outside = point["in_source"], point["out_of_source"]
             yield (
@@ -100,16 +98,11 @@ def _by_epochs(report: Mapping[str, Any]) -> Iterator[str]:
             )
 
 
-def _thesis(row: Mapping[str, Any], epoch: int | None) -> str:
-    """Give accuracy and loss of the document at an epoch, or its best accuracy; two cells."""
-    figures: Mapping[str, Sequence[float]] = row["thesis"]
-    if epoch is None and figures:
-        accuracy, loss = max(figures.values(), key=lambda pair: pair[0])
-    elif (found := figures.get(str(epoch))) is not None:
-        accuracy, loss = found
-    else:
+def _thesis(row: Mapping[str, Any], epoch: int | str) -> str:
+    """Give accuracy and loss of the document at an epoch; two cells."""
+    if (found := row["thesis"].get(str(epoch))) is None:
         return "- | -"
-    return f"{accuracy:.2f} | {loss:.3f}"
+    return f"{found[0]:.2f} | {found[1]:.3f}"
 
 
 def _by_size(report: Mapping[str, Any]) -> Iterator[str]:
