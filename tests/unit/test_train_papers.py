@@ -271,6 +271,26 @@ def test_pretrained_weights_are_taken_all_but_the_last_layer(tmp_path: Path) -> 
     torch.testing.assert_close(net.fc.weight, last)
 
 
+def test_a_family_with_the_users_weights_keeps_its_early_layers_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(7)
+    stored = MobileNetV2().state_dict()
+    torch.save(stored, "mobilenet.pth")
+
+    main(["--smoke", "--only", "mobilenet-v2", "--weights", "mobilenet-v2=mobilenet.pth"])
+
+    row = json.loads(Path(".work/papers/smoke/papers.json").read_text())["rows"][0]
+    assert row["pretrained"]
+    assert row["title"].endswith(", pre-trained")
+    learnt = torch.load(".work/papers/smoke/mobilenet-v2/state.pt", weights_only=True)["model"]
+    for name, value in stored.items():
+        if name.startswith("features.0."):
+            torch.testing.assert_close(learnt[name], value)
+    assert not torch.equal(learnt["classifier.1.weight"], stored["classifier.1.weight"])
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

@@ -171,7 +171,7 @@ def train(recipe: Recipe, task: Task, settings: Settings, weights: Path | None, 
 
     def row() -> Row:
         steps = run.epoch * -(-len(rows) // BATCH)
-        found = described(recipe, model, len(rows)) | {"device": device, "pretrained": pretrained}
+        found = described(recipe, model, len(rows), pretrained) | {"device": device}
         is_ended = run.epoch == recipe.points[-1] or run.phase == 2
         return found | {"seconds_a_step": round(run.seconds / steps, 3), "ended": is_ended, "points": run.points}
 
@@ -231,16 +231,18 @@ def timed(recipe: Recipe, task: Task, settings: Settings) -> Row:
         seconds.append(time.monotonic() - started)
     cost: Row = {"seconds_a_step": round(float(np.median(seconds[1:])), 3), "epochs": recipe.points[-1]}
     cost |= {"steps": recipe.points[-1] * -(-len(rows) // BATCH), "threads": settings.threads}
-    return described(recipe, model, len(rows)) | {"device": device, "not_run": cost}
+    return described(recipe, model, len(rows), False) | {"device": device, "not_run": cost}
 
 
-def described(recipe: Recipe, model: nn.Module, faces: int) -> Row:
+def described(recipe: Recipe, model: nn.Module, faces: int, pretrained: bool) -> Row:
+    start = (", pre-trained" if pretrained else ", from scratch") if recipe.name in PRETRAINED else ""
     return {
         "name": recipe.name,
-        "title": recipe.title,
+        "title": recipe.title + start,
         "input_px": recipe.input_px,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "recipe": {"optimizer": recipe.optimizer, "rate": 1e-3, "batch": BATCH, "faces": faces},
+        "pretrained": pretrained,
         "thesis": {epoch: list(figures) for epoch, figures in recipe.thesis.items()},
     }
 
@@ -267,7 +269,7 @@ def ours(path: Path, task: Task) -> Row:
 
     return {
         "name": "ours",
-        "title": f"ours (64x64), float, {settings['steps']:,} steps of the shipped recipe",
+        "title": f"ours ({size_px}x{size_px}), full training set",
         "input_px": size_px,
         "parameters": parameter_count(checkpoint.graph),
         "recipe": settings,
