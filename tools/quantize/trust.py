@@ -1,8 +1,17 @@
-"""When to believe the classifier: its temperature, and the looks that are no answer, fitted on validation faces."""
+"""When to believe the classifier: its temperature, and the looks that are no answer.
 
+A net whose recipe was tried without each source (tools/quantize/left_out.py) takes both from there. Any other, say
+somebody's own, has them fitted on the validation faces, which are of sources that it knows: it will be too sure.
+"""
+
+import hashlib
+from pathlib import Path
+
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.errors import ModelError
 from agent.seams import LABELS
 from agent.vision.model import Abstain
 from tools.quantize.looks import Looks, softmax
@@ -10,9 +19,37 @@ from tools.quantize.looks import Looks, softmax
 SIZES_PX = (10, 12, 16, 20, 24, 32, 48)  # at which validation faces are seen, beside their own size
 
 
-def fit_temperature(logits: NDArray[np.float32], label: NDArray[np.int8]) -> float:
-    """Give the temperature of least negative log likelihood, labels weighted equally. Source: Guo et al. 2017."""
-    weight = 1 / np.bincount(label, minlength=len(LABELS)).clip(1)[label]
+class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of reports/NAME-left-out.json that belongs into NAME's manifest, and for which checkpoint it holds."""
+
+    checkpoint_sha256: str
+    temperature: float
+    abstain: Abstain
+
+
+def measured_unseen(checkpoint: Path, report: Path) -> LeftOut | None:
+    """Give what was measured on sources left out (tools.quantize.left_out), if that was done for this checkpoint.
+
+    Raises ModelError if the report is there and cannot be read.
+    """
+    try:
+        found = msgspec.json.decode(report.read_bytes(), type=LeftOut)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise ModelError(
+            f"cannot be read: {error}", where=str(report), remedy="python -m tools.quantize.left_out, or remove it"
+        ) from error
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    return found if found.checkpoint_sha256 == digest else None
+
+
+def equal_labels(label: NDArray[np.int8]) -> NDArray[np.float64]:
+    return np.asarray(1 / np.bincount(label, minlength=len(LABELS)).clip(1)[label], np.float64)
+
+
+def fit_temperature(logits: NDArray[np.float32], label: NDArray[np.int8], weight: NDArray[np.float64]) -> float:
+    """Give the temperature of least negative log likelihood. Source: Guo et al. 2017."""
 
     def loss(temperature: float) -> float:
         chosen = softmax(logits / np.float32(temperature))[np.arange(len(label)), label]
