@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import nn
+from torch import Tensor, nn
 
 from tools.train.bank import Bank, open_bank
 from tools.train.crowds import load_crowds
@@ -34,6 +34,8 @@ from tools.train.graph import Checkpoint, load_checkpoint, multiply_adds, parame
 from tools.train.judge import WAYS, evaluation_crops, logits_of, scores, to_input
 from tools.train.nets import SHIPPED, mask_net
 from tools.train.torch_net import build_torch, folded_weights, unfold_weights
+
+WARM = 2.0  # temperature at which teacher and pupil are compared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,8 @@ class Settings:
     leave_out: str = ""  # sources, comma-separated, that the net must not see
     also: str = ""  # a folder of further sources, in the format of ../shared/data/crops
     start: str = ""  # a float checkpoint of the same plan, to go on from
+    teacher: str = ""  # a float checkpoint of any plan, whose answers are learnt beside the labels
+    heed: float = 0.6  # of the loss: what the teacher has of it
     seed: int = 1
     views: int = 1_000_000  # in the bank
     steps: int = 12_000
@@ -53,6 +57,7 @@ class Settings:
     learning_rate: float = 4e-3  # peak; warm-up over 3 %, then a cosine to nothing
     weight_decay: float = 0.03
     label_smoothing: float = 0.05
+    trim: float = 0.0  # of a batch: the worst told, once the net knows something, are left out as wrongly labelled
     average: float = 0.998  # of the weights that are evaluated and shipped: an exponential mean over the last steps
     crop_scale: float = 1.2  # for evaluation and for the manifest: side of the crop / longer side of the box
     evaluate_every: int = 1000
@@ -94,6 +99,12 @@ def batch_of(bank: Bank, rows: NDArray[np.int64], step: int, settings: Settings)
     return views, bank.label[chosen].astype(np.int64)
 
 
+def disagreement(answers: Tensor, told: Tensor) -> Tensor:
+    """Give how far a net's logits are from its teacher's, (n, 3) both. Source: Hinton et al. 2015, temperature 2."""
+    wise = (told / WARM).log_softmax(1)
+    return WARM**2 * nn.functional.kl_div((answers / WARM).log_softmax(1), wise, reduction="batchmean", log_target=True)
+
+
 def rate_at(step: int, settings: Settings) -> float:
     warm = max(1, settings.steps * 3 // 100)
     if step < warm:
@@ -114,13 +125,18 @@ def train(settings: Settings) -> dict[str, Any]:
     model = build_torch(graph).to(device, memory_format=torch.channels_last)
     if settings.start:
         unfold_weights(model, load_checkpoint(Path(settings.start)))
+    teacher = None
+    if settings.teacher:
+        taught = load_checkpoint(Path(settings.teacher))
+        unfold_weights(teacher := build_torch(taught.graph), taught)
+        teacher.to(device, memory_format=torch.channels_last).eval()
     averaged = {name: value.clone() for name, value in model.state_dict().items()}
     gains = [p for p in model.parameters() if p.ndim == 1]
     kernels = [p for p in model.parameters() if p.ndim > 1]
     optimizer = torch.optim.AdamW(
         [{"params": kernels, "weight_decay": settings.weight_decay}, {"params": gains, "weight_decay": 0.0}]
     )
-    loss_of = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
+    loss_of = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing, reduction="none")
 
     start, history = 0, []
     state_file = folder / "state.pt"
@@ -151,7 +167,15 @@ def train(settings: Settings) -> dict[str, Any]:
             for group in optimizer.param_groups:
                 group["lr"] = rate_at(step, settings)
             with torch.autocast(device, torch.bfloat16):
-                loss = loss_of(model(to_input(batch).to(device))[0].float(), torch.as_tensor(labels).to(device))
+                pictures_in = to_input(batch).to(device)
+                answers = model(pictures_in)[0].float()
+                losses_of = loss_of(answers, torch.as_tensor(labels).to(device))
+                trimmed = int(settings.trim * settings.batch) if step > settings.steps // 5 else 0
+                loss = losses_of.topk(settings.batch - trimmed, largest=False).values.mean()
+                if teacher is not None:
+                    with torch.no_grad():
+                        told = teacher(pictures_in)[0].float()
+                    loss = (1 - settings.heed) * loss + settings.heed * disagreement(answers, told)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()

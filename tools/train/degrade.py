@@ -27,7 +27,7 @@ class DegradeSettings:
     rotate_deg: float = 9.0  # standard deviation
     tight: float = 0.25  # nothing but the box, or a looser one, is known: its edge is repeated, as for tight crops
     loose: float = 1.5  # a tight crop is up to so many times as large as the box
-    gray: float = 0.3
+    gray: float = 0.45  # without colour a blue mask is skin to a net that was not made to look closer
     stretch: float = 0.25  # of the gray ones: contrast stretched to the full range, as old gray archives are
     blur: float = 0.3
     motion: float = 0.2
@@ -53,10 +53,10 @@ def view(pixels: Pixels, box: Box, settings: DegradeSettings, native_px: float, 
     side_px = max(6, round(face_px * scale * longer / max(1.0, box.size_px)))
     picture = _warp(pixels, box, longer * scale, settings, rng)
     if rng.random() < settings.gray:
-        gray: Any = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        gray: Any = cv2.transform(picture, rng.dirichlet((2.5, 5, 1.2))[None])  # sensors weigh colours differently
         if rng.random() < settings.stretch:
             gray = cv2.equalizeHist(gray)
-        picture = np.repeat(gray[..., None], 3, 2)
+        picture = np.repeat(gray.reshape(*picture.shape[:2], 1), 3, 2)
     if rng.random() < settings.light:
         picture = _light(picture, rng)
     if rng.random() < settings.shadow:

@@ -23,6 +23,7 @@ class Recipe:
     wear_incorrect: float = 0.04  # and that get one under the nose or on the chin
     hold: float = 0.20  # bare faces that get an object before mouth or nose
     beard: float = 0.05
+    hidden: float = 2.5  # times as often as others: bare faces with a real hand, cup or medal before them
     swap: float = 0.35  # faces whose upper half is somebody else's, of another source
     cover: float = 0.08  # faces with dark glasses, a brim or a fringe
     degrade: DegradeSettings = field(default_factory=DegradeSettings)
@@ -45,11 +46,11 @@ class Examples:
         self.rows = faces.rows(split="train")
         bare = 1 - recipe.share_mask - recipe.share_incorrect
         weights = draw_weights(faces, self.rows, (recipe.share_mask, bare, recipe.share_incorrect))
+        hidden = (faces.label == BARE) & ((faces.source == "mafa") | (np.char.find(faces.flags, "occluder") >= 0))
+        weights[hidden[self.rows]] *= recipe.hidden
         self._cumulative = np.cumsum(weights)
-        hidden = np.char.find(faces.flags, "occluder") >= 0
-        unclear = np.char.find(faces.flags, "diff") >= 0
-        # Faces that hide something already (all of mafa, flagged ones) and unclear ones stay as they are.
-        self._plain = (faces.source != "mafa") & ~hidden & ~unclear
+        # Faces that hide something already and unclear ones stay as they are.
+        self._plain = ~hidden & (np.char.find(faces.flags, "diff") < 0)
 
     def draw(self, rng: Generator) -> Example:
         faces, recipe = self.faces, self.recipe
