@@ -25,7 +25,7 @@ pytest.importorskip("tensorflow", reason="tensorflow is in the tools extra only"
 
 from tools.quantize.figures import full
 from tools.quantize.looks import softmax
-from tools.quantize.unseen import look_at_source, nets_by_source, with_float
+from tools.quantize.unseen import LOOKS, look_at_source, nets_by_source, with_float
 
 SHIPPED = models_folder() / "mask-64.npz"
 
@@ -83,6 +83,7 @@ def test_a_tight_crop_has_no_surroundings_to_show(faces: Faces) -> None:
 def test_a_source_is_told_by_the_net_that_was_trained_without_it(tmp_path: Path, faces: Faces) -> None:
     named = replace(faces, source=np.array(["a", "b", "c"] * 8), split=np.array(["train", "test", "test"] * 8))
     write_net(tmp_path / "x.npz", "a")
+    (tmp_path / LOOKS).touch()
 
     nets = nets_by_source(tmp_path, SHIPPED, named)
 

@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
             report = quantize(job)
             if job.folder == MODELS:
                 write_twin(MODELS / f"{job.name}.tflite")
-            told = {key: value for key, value in report.items() if key not in ("training", "label_changed")}
+            told = {key: value for key, value in report.items() if key not in ("training", "label_changed", "curves")}
             print(json.dumps(told, indent=1))
     except MaskwatchError as error:
         print(error, file=sys.stderr)

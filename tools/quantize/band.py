@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.vision.model import Abstain
-from tools.quantize.conditions import AT_SIZE, DARK, SIZES_PX, SOFT
+from tools.quantize.conditions import AT_SIZE, DARK, EIGHT, SIZES_PX, SOFT
 from tools.quantize.figures import INCORRECT, equal_shares
 from tools.quantize.looks import softmax
 from tools.quantize.trust import fit_temperature
-from tools.quantize.unseen import EIGHT, Unseen
+from tools.quantize.unseen import Unseen
 
 RISK = 0.005
 """Of the answered mask and no_mask faces at most this share may be wrong, sources and labels counting equally."""

@@ -16,7 +16,10 @@ from agent.vision.runtime import CpuRuntime
 from tools.quantize.checks import check_int8, compile_for_edge_tpu
 from tools.quantize.convert import float_answers, to_int8
 from tools.quantize.describe import describe_net, write_model
+from tools.quantize.figures import about_loss, reliability, risk_at_coverages
 from tools.quantize.looks import Looks, answers, joined, look_at, own_px, softmax, summary
+from tools.quantize.page import net_page
+from tools.quantize.plots import plot_reliability, plot_risk
 from tools.quantize.trust import SIZES_PX, at_size, equal_labels, fit_abstain, fit_temperature, measured_unseen
 from tools.train.data import Faces, draw_weights
 from tools.train.degrade import DegradeSettings, view
@@ -56,8 +59,9 @@ def describe_classifier(content: bytes, file: str) -> Net:
 
 
 def quantize_classifier(source: Path, folder: Path, name: str, version: int, faces: Faces, seed: int) -> dict[str, Any]:
-    """Make folder/name.{tflite,json} and reports/name.json from a float checkpoint; gives the report.
+    """Make folder/name.{tflite,json} and reports/name.{json,md}, with plots, from a float checkpoint; gives the report.
 
+    Temperature and abstain band are those measured on sources left out, where that was done for this very checkpoint.
     Raises ModelError if the file is not full int8, too far from the float net, or larger than 250 kB and to be shipped.
     """
     checkpoint = load_checkpoint(source)
@@ -108,10 +112,13 @@ def quantize_classifier(source: Path, folder: Path, name: str, version: int, fac
             remedy="calibrate with more faces, or train with quantisation in the loop",
         )
     write_model(folder, manifest, content)
-    path = folder / "reports" / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     report["edge_tpu"] = compile_for_edge_tpu(model, anatomy)
-    path.write_text(json.dumps(report, indent=1) + "\n")
+    stem = folder / "reports" / name
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    stem.with_name(f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
+    stem.with_name(f"{name}.md").write_text(net_page(report))
+    plot_reliability(report["curves"]["reliability"], "validation faces", stem.with_name(f"{name}-reliability.png"))
+    plot_risk(report["curves"]["risk_at_coverage"], None, "validation faces", stem.with_name(f"{name}-risk.png"))
     return report
 
 
@@ -123,6 +130,8 @@ def _report(
     probs = softmax(logits / np.float32(manifest.temperature))
     answered = probs.max(1) >= manifest.abstain.confidence
     changed = probs[:count].argmax(1) != exact.argmax(1)
+    val = {"float": summary(exact, seen.label[:count]), "int8": summary(probs[:count], seen.label[:count])}
+    lost = {key: round(val["float"][key] - val["int8"][key], 2) for key in ("two_way", "strict")}
     return {
         "name": manifest.name,
         "sha256": manifest.net.sha256,
@@ -130,15 +139,28 @@ def _report(
         "multiply_adds": multiply_adds(checkpoint.graph),
         "agreement_pct": round(100 * float((~changed).mean()), 2),
         "label_changed": [str(name) for name in seen.id[:count][changed]],
-        "val": {
-            "float": summary(exact, seen.label[:count]),
-            "int8": summary(probs[:count], seen.label[:count]),
-            "by_px": {str(px): summary(probs[at_size(seen, px)], seen.label[at_size(seen, px)]) for px in SIZES_PX},
-        },
+        "int8_loses": lost | {"said": about_loss(max(lost.values()), "validation faces")},
+        "val": val
+        | {"by_px": {str(px): summary(probs[at_size(seen, px)], seen.label[at_size(seen, px)]) for px in SIZES_PX}},
         "temperature": manifest.temperature,
         "abstain": {
             "confidence": manifest.abstain.confidence,
             "coverage_pct": round(100 * float(answered.mean()), 2),
             "right_pct": round(100 * float((probs.argmax(1) == seen.label)[answered].mean()), 2),
+        },
+        "curves": _curves(seen, probs, count),
+    }
+
+
+def _curves(seen: Looks, probs: NDArray[np.float32], count: int) -> dict[str, Any]:
+    """Give reliability and risk at set coverages, labels counting equally: the faces' own size first, then shrunk."""
+    sure, right = probs.max(1), probs.argmax(1) == seen.label
+    parts = {"own size": np.arange(len(probs)) < count} | {f"{px} px": at_size(seen, px) for px in SIZES_PX[::-2]}
+    parts = {name: here for name, here in parts.items() if here.any()}
+    weight = {name: equal_labels(seen.label[here]) for name, here in parts.items()}
+    return {
+        "reliability": {name: reliability(sure[here], right[here], weight[name]) for name, here in parts.items()},
+        "risk_at_coverage": {
+            name: risk_at_coverages(sure[here], right[here], weight[name]) for name, here in parts.items()
         },
     }

@@ -1,4 +1,4 @@
-"""The conditions under which a labelled face is shown to the agent: what is done to its picture, nothing about nets.
+"""The conditions under which a labelled face is shown to the agent: which sources, and what is done to a picture.
 
 "crop" is what `maskwatch inspect --crops` is given: the box cut out of the picture, and nothing round it. The others
 are that crop with one thing changed, but for "frame", the face in its surroundings, as behind the agent's detector.
@@ -14,6 +14,9 @@ from agent.seams import Box, Pixels
 from tools.quantize.looks import face_at, own_px
 from tools.train.data import Faces
 
+# The eight whose mean and worst count: both labels, real faces, few wrong labels. The others stand beside them.
+EIGHT = ("concordia_a", "concordia_b", "kaggle12k", "kagglecovid", "webportrait", "k853", "adi920", "macwin")
+BESIDE = ("mafa", "fer_hands", "k210cam")
 SIZES_PX = (48, 32, 24, 16, 12, 10, 8, 6)
 AT_SIZE = tuple(f"{size} px" for size in SIZES_PX)
 DARK = {"dark 3": 3.0, "dark 6": 6.0}  # how many times darker

@@ -11,6 +11,8 @@ from tools.quantize.looks import two_way_interval
 
 MASK, BARE, INCORRECT = range(3)
 NATIVE_PX = {"<=24": (0.0, 24.0), "24-32": (24.0, 32.0), "32-64": (32.0, 64.0), ">64": (64.0, np.inf)}
+COVERAGES = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 1.0)
+LOSS_MAX = 0.2  # points that int8 may lose before quantisation has to be trained with
 _Z = 1.959964  # of a 95 % interval
 
 
@@ -109,6 +111,21 @@ def risk_coverage(
     wrong = np.cumsum((weight * ~right)[order])
     last = np.append(np.diff(sure[order]) != 0, [True])
     return answered[last] / weight.sum(), wrong[last] / answered[last]
+
+
+def risk_at_coverages(
+    sure: NDArray[np.float32], right: NDArray[np.bool_], weight: NDArray[np.float64]
+) -> dict[str, float]:
+    """Give the risk at COVERAGES, by their names, 0..1."""
+    coverage, risk = risk_coverage(sure, right, weight)
+    return {f"{level:g}": round(float(np.interp(level, coverage, risk)), 5) for level in COVERAGES}
+
+
+def about_loss(points: float, where: str) -> str:
+    """Say whether int8 loses too much. points: float less int8, in per cent."""
+    if points > LOSS_MAX:
+        return f"int8 loses {points:.2f} points on {where}, more than {LOSS_MAX}: train with quantisation in the loop"
+    return f"int8 loses no more than {LOSS_MAX} points on {where}: no training with quantisation in the loop"
 
 
 def reliability(

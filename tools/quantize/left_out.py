@@ -25,13 +25,14 @@ from agent.vision.model import ClassifierManifest, load_manifest
 from tools.quantize.band import fit_band
 from tools.quantize.describe import write_model
 from tools.quantize.page import left_out_page, put_between
+from tools.quantize.plots import plot_reliability, plot_risk, plot_sizes
 from tools.quantize.report import report
-from tools.quantize.unseen import Unseen, joined, look_at_source, nets_by_source, quantize_unseen, with_float
+from tools.quantize.unseen import LOOKS, Unseen, joined, look_at_source, nets_by_source, quantize_unseen, with_float
 from tools.train.data import Faces, load_faces
 from tools.train.graph import load_checkpoint
 
 MARKS = ("<!-- left-out -->", "<!-- /left-out -->")
-LOOKS, INT8, NETS = "looks.npz", "int8", "nets.json"
+INT8, NETS = "int8", "nets.json"
 
 
 def look(folder: Path, shipped: Path, faces: Faces, seed: int) -> None:
@@ -63,8 +64,6 @@ def _about(path: Path, manifest: ClassifierManifest) -> dict[str, Any]:
 
 def tell(folder: Path, shipped: Path, models: Path) -> dict[str, Any]:
     """Fit and measure from the kept looks; write the report, its plots, the card's part and the nets' manifests."""
-    from tools.quantize.plots import plot_reliability, plot_risk, plot_sizes  # matplotlib takes a second
-
     seen, nets = Unseen.load(folder / LOOKS), json.loads((folder / NETS).read_text())
     band = fit_band(seen)
     found = {"name": shipped.stem, "checkpoint_sha256": _sha256(shipped)} | report(seen, band, nets)
@@ -75,8 +74,9 @@ def tell(folder: Path, shipped: Path, models: Path) -> dict[str, Any]:
     stem = models / "reports" / f"{shipped.stem}-left-out"
     stem.parent.mkdir(parents=True, exist_ok=True)
     stem.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
-    plot_reliability(found["curves"]["reliability"], stem.with_name(f"{stem.name}-reliability.png"))
-    plot_risk(found["curves"]["risk_at_coverage"], found["risk"]["stated"], stem.with_name(f"{stem.name}-risk.png"))
+    curves, of = found["curves"], "sources left out, each counting equally"
+    plot_reliability(curves["reliability"], of, stem.with_name(f"{stem.name}-reliability.png"))
+    plot_risk(curves["risk_at_coverage"], found["risk"]["stated"], of, stem.with_name(f"{stem.name}-risk.png"))
     plot_sizes(found["sources"], stem.with_name(f"{stem.name}-sizes.png"))
     page = left_out_page(found)
     stem.with_suffix(".md").write_text(page)

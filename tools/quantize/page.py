@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tools.quantize.conditions import AT_SIZE, DARK, SIZES_PX, SOFT
-from tools.quantize.unseen import BESIDE, EIGHT
+from tools.quantize.conditions import AT_SIZE, BESIDE, DARK, EIGHT, SIZES_PX, SOFT
 
 Block = Mapping[str, Any]
 
@@ -37,6 +36,44 @@ def left_out_page(found: Mapping[str, Any]) -> str:
         parts.append(f"Not measured yet: {', '.join(missing)}.")
     parts += [_accuracy(sources, order, found), _conditions(sources, order, found), _said(found), _answered(found)]
     return "\n" + "\n".join(part if part.endswith("\n") else f"{part}\n" for part in parts) + "\n"
+
+
+def net_page(report: Mapping[str, Any]) -> str:
+    """Say what tools.quantize made of a classifier, and how near it is to the float net. report: its JSON."""
+    name, val, band = report["name"], report["val"], report["abstain"]
+    ops = ", ".join(f"{op} {count}" for op, count in report["anatomy"]["ops"].items())
+    about = [
+        f"{report['parameters']:,} parameters, {report['multiply_adds']:,} multiply-adds, "
+        f"{report['anatomy']['bytes']:,} bytes; sha256 {report['sha256']}.",
+        f"Operators: {ops}. Tensors: {', '.join(report['anatomy']['dtypes'])} only.",
+        f"{report['edge_tpu']}.",
+        f"Calibrated with {report['calibration']['faces']} faces, seed {report['calibration']['seed']}.",
+        f"The float net's label on {report['agreement_pct']} % of the validation faces.",
+        f"{report['int8_loses']['said']}.",
+        f"Temperature {report['temperature']}, least probability {band['confidence']}: from the {report['fitted_on']}. "
+        f"Validation looks of 10 px and more: {band['coverage_pct']} % answered, {band['right_pct']} % of these right.",
+    ]
+    shown = {"float": val["float"], "int8": val["int8"]}
+    shown |= {f"int8, {px} px": block for px, block in val["by_px"].items()}
+    rows = [
+        [
+            title,
+            str(block["n"]),
+            *(_number(block, key, 2) for key in ("two_way", "strict", "bare_called_mask", "incorrect_called_mask")),
+        ]
+        for title, block in shown.items()
+    ]
+    head = ["validation faces", "n", "two-way", "strict, all labels", "bare called mask", "incorrect called mask"]
+    changed = ", ".join(report["label_changed"]) or "none"
+    return (
+        f"# {name}\n\nMade by `python -m tools.quantize` from {name}.npz. Faces of sources that the net knows: "
+        "what to expect elsewhere is in the model card.\n\n"
+        + "\n".join(f"- {line}" for line in about)
+        + "\n\nPer cent; faces larger than the size shrunk to it.\n\n"
+        + table(head, rows)
+        + f"\nFaces whose label changed from float to int8: {changed}.\n\n"
+        + f"![How sure, how right]({name}-reliability.png)\n![What not answering buys]({name}-risk.png)\n"
+    )
 
 
 def _accuracy(sources: Mapping[str, Block], order: list[str], found: Mapping[str, Any]) -> str:

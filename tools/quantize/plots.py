@@ -11,8 +11,7 @@ mpl.use("agg")
 from cycler import cycler
 from matplotlib import pyplot as plt
 
-from tools.quantize.conditions import AT_SIZE, SIZES_PX
-from tools.quantize.unseen import BESIDE, EIGHT
+from tools.quantize.conditions import AT_SIZE, BESIDE, EIGHT, SIZES_PX
 
 _STYLE = {
     "figure.figsize": (6.4, 4.2),
@@ -33,8 +32,8 @@ _STYLE = {
 }
 
 
-def plot_reliability(found: Mapping[str, Any], path: Path) -> None:
-    """found: bins of figures.reliability by the name of their curve."""
+def plot_reliability(found: Mapping[str, Any], of: str, path: Path) -> None:
+    """found: bins of figures.reliability by the name of their curve. of: what faces, for the title."""
     with plt.rc_context(_STYLE):
         figure, axes = plt.subplots()
         low = min(bins[0][key] for bins in found.values() for key in ("confidence", "right"))
@@ -42,22 +41,23 @@ def plot_reliability(found: Mapping[str, Any], path: Path) -> None:
         for name, bins in found.items():
             axes.plot([one["confidence"] for one in bins], [one["right"] for one in bins], label=name)
         axes.set(xlabel="confidence: probability of the likeliest label", ylabel="share right")
-        axes.set_title("How sure, how right: sources left out, each counting equally", loc="left")
+        axes.set_title(f"How sure, how right: {of}", loc="left")
         _save(figure, axes, path)
 
 
-def plot_risk(found: Mapping[str, Mapping[str, float]], stated: float, path: Path) -> None:
-    """found: risk at coverages by condition."""
+def plot_risk(found: Mapping[str, Mapping[str, float]], stated: float | None, of: str, path: Path) -> None:
+    """found: risk at coverages by condition. stated: the risk that the band was chosen for, if it was."""
     with plt.rc_context(_STYLE):
         figure, axes = plt.subplots()
         for name, points in found.items():
             axes.plot([100 * float(key) for key in points], [100 * risk for risk in points.values()], label=name)
-        axes.axhline(100 * stated, color="#7f7f7f", linestyle=":", label=f"stated risk, {100 * stated:g} %")
+        if stated is not None:
+            axes.axhline(100 * stated, color="#7f7f7f", linestyle=":", label=f"stated risk, {100 * stated:g} %")
         axes.set(xlabel="answered, % of looks, the surest first", ylabel="wrong among the answered, %")
         axes.set_yscale("symlog", linthresh=0.5)
         axes.set_yticks([0, 0.25, 0.5, 1, 2, 5, 10, 20], ["0", "0.25", "0.5", "1", "2", "5", "10", "20"])
         axes.set_ylim(0, 25)
-        axes.set_title("What not answering buys: sources left out, each counting equally", loc="left")
+        axes.set_title(f"What not answering buys: {of}", loc="left")
         _save(figure, axes, path)
 
 

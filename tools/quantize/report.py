@@ -11,24 +11,23 @@ from agent.seams import LABELS, Reason
 from agent.vision.classifier import distrust
 from agent.vision.model import Abstain
 from tools.quantize.band import KIND_FACTOR, RISK, Band
-from tools.quantize.conditions import AT_SIZE, CONDITIONS
+from tools.quantize.conditions import AT_SIZE, CONDITIONS, EIGHT
 from tools.quantize.figures import (
     INCORRECT,
     MASK,
+    about_loss,
     brief,
     calibration_error,
     equal_shares,
     full,
     reliability,
-    risk_coverage,
+    risk_at_coverages,
 )
 from tools.quantize.looks import softmax
-from tools.quantize.unseen import EIGHT, Unseen
+from tools.quantize.unseen import Unseen
 
 REASON_NAMES: tuple[Reason, ...] = get_args(Reason)
-COVERAGES = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 1.0)
 CURVES = ("crop", "wide", "gray", "48 px", "24 px", "16 px", "12 px")
-NEEDS_TRAINING = 0.2  # points that int8 may lose before quantisation has to be trained with
 
 
 def report(seen: Unseen, band: Band, nets: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,13 +94,7 @@ def _int8(seen: Unseen, probs: NDArray[np.float32]) -> dict[str, Any]:
         }
     counted = [parts[name] for name in EIGHT if name in parts]
     lost = {key: round(float(np.mean([part[key] for part in counted])), 3) for key in ("two_way_lost", "strict_lost")}
-    needs = max(lost.values()) > NEEDS_TRAINING
-    word = "more" if needs else "not more"
-    return lost | {
-        "said": f"int8 loses {word} than {NEEDS_TRAINING} points on the mean of sources left out: training with "
-        f"quantisation in the loop is {'' if needs else 'not '}needed",
-        "sources": parts,
-    }
+    return lost | {"said": about_loss(max(lost.values()), "the mean of sources left out"), "sources": parts}
 
 
 def called_mask(seen: Unseen, probs: NDArray[np.float32]) -> dict[str, Any]:
@@ -185,10 +178,7 @@ def curves(seen: Unseen, probs: NDArray[np.float32]) -> dict[str, Any]:
             continue
         weight = equal_shares(pair.source[here], pair.condition[here], pair.label[here])
         right = kept[here].argmax(1) == pair.label[here]
-        coverage, risk = risk_coverage(kept[here].max(1), right, weight)
-        found["risk_at_coverage"][condition] = {
-            f"{level:g}": round(float(np.interp(level, coverage, risk)), 5) for level in COVERAGES
-        }
+        found["risk_at_coverage"][condition] = risk_at_coverages(kept[here].max(1), right, weight)
         found["calibration_error"][condition] = calibration_error(kept[here].max(1), right, weight)
         if condition == "crop":
             raw = softmax(pair.logits[here])

@@ -20,9 +20,7 @@ from tools.quantize.describe import write_model
 from tools.train.data import Faces
 from tools.train.graph import load_checkpoint
 
-# The eight whose mean and worst count: both labels, real faces, few wrong labels. The others stand beside them.
-EIGHT = ("concordia_a", "concordia_b", "kaggle12k", "kagglecovid", "webportrait", "k853", "adi920", "macwin")
-BESIDE = ("mafa", "fer_hands", "k210cam")
+LOOKS = "looks.npz"  # in the folder of the checkpoints
 ALWAYS = Abstain(confidence=0.0, face_px=0.0, sharpness=0.0, brightness=0.0)
 
 
@@ -75,7 +73,7 @@ def nets_by_source(folder: Path, shipped: Path, faces: Faces) -> dict[str, Path]
     Raises ModelError if no checkpoint is there, or two leave out the same source.
     """
     found: dict[str, Path] = {}
-    for path in sorted(folder.glob("*.npz")):
+    for path in sorted(path for path in folder.glob("*.npz") if path.name != LOOKS):
         for source in left_out_sources(load_checkpoint(path)):
             if source in found:
                 raise ModelError(
