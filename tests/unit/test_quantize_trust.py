@@ -3,17 +3,19 @@
 import csv
 import json
 import runpy
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from agent.errors import ModelError
 from agent.seams import LABELS
 from agent.vision.classifier import MaskClassifier
-from agent.vision.model import ClassifierManifest, load_manifest
+from agent.vision.model import Abstain, ClassifierManifest, load_manifest
 from agent.vision.runtime import CpuRuntime
 from tools.quantize.looks import Looks, answers, face_at, look_at, own_px, softmax, summary, two_way_interval
-from tools.quantize.trust import equal_labels, fit_abstain, fit_temperature
+from tools.quantize.trust import equal_labels, fit_abstain, fit_temperature, measured_unseen
 from tools.train.data import generated_faces
 
 MEASURE = Path("../shared/eval/score_crops.py")
@@ -66,6 +68,26 @@ def test_sizes_at_which_the_net_guesses_are_too_small() -> None:
     )
 
     assert abstain.face_px == 16
+
+
+def test_what_was_measured_without_each_source_holds_for_that_checkpoint_only(tmp_path: Path) -> None:
+    checkpoint, report = tmp_path / "net.npz", tmp_path / "net-left-out.json"
+    checkpoint.write_bytes(b"weights")
+    assert measured_unseen(checkpoint, report) is None  # somebody's own net: nobody left a source out
+
+    abstain = {"confidence": 0.9, "face_px": 8.0, "sharpness": 2.0, "brightness": 30.0}
+    told = {"checkpoint_sha256": sha256(b"weights").hexdigest(), "temperature": 0.8, "abstain": abstain, "sources": {}}
+    report.write_text(json.dumps(told))
+    found = measured_unseen(checkpoint, report)
+    assert found is not None
+    assert (found.temperature, found.abstain) == (0.8, Abstain(**abstain))
+
+    checkpoint.write_bytes(b"other weights")
+    assert measured_unseen(checkpoint, report) is None
+
+    report.write_text("{")
+    with pytest.raises(ModelError, match="cannot be read"):
+        measured_unseen(checkpoint, report)
 
 
 def test_the_evaluation_gives_the_net_what_the_agent_gives_it() -> None:
