@@ -43,10 +43,11 @@ def open_bank(
 ) -> Bank:
     """Give the bank of a recipe, drawn on the first call (a million views: 12 GB, ten minutes of one core).
 
-    count: of views, rounded up to whole chunks of 2,048. faces: the first call's; a bank knows them by number only.
+    count: of views, rounded up to whole chunks of 2,048. A face added, relabelled or moved makes another bank.
     """
     chunks = -(-count // CHUNK)
-    told = json.dumps(asdict(recipe) | {"seed": seed, "chunks": chunks, "faces": len(faces)}, sort_keys=True)
+    content = hashlib.sha256(faces.id.tobytes() + faces.label.tobytes() + faces.box.tobytes()).hexdigest()
+    told = json.dumps(asdict(recipe) | {"seed": seed, "chunks": chunks, "faces": content}, sort_keys=True)
     home = folder / hashlib.sha256(told.encode()).hexdigest()[:12]
     shape = (chunks * CHUNK, *VIEW_SHAPE)
     if not (home / "labels.npz").exists():

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from tools.train.bank import Bank, open_bank
 from tools.train.crowds import load_crowds
-from tools.train.data import Faces, data_digest, generated_faces, joined, load_faces
+from tools.train.data import Faces, data_digest, generated_faces, joined, load_faces, sources
 from tools.train.dress import drawn_overlays, load_overlays
 from tools.train.examples import Recipe
 from tools.train.graph import Checkpoint, load_checkpoint, multiply_adds, parameter_count, save_checkpoint
@@ -57,7 +57,6 @@ class Settings:
     learning_rate: float = 4e-3  # peak; warm-up over 3 %, then a cosine to nothing
     weight_decay: float = 0.03
     label_smoothing: float = 0.05
-    trim: float = 0.0  # of a batch: the worst told, once the net knows something, are left out as wrongly labelled
     average: float = 0.998  # of the weights that are evaluated and shipped: an exponential mean over the last steps
     crop_scale: float = 1.2  # for evaluation and for the manifest: side of the crop / longer side of the box
     evaluate_every: int = 1000
@@ -71,16 +70,18 @@ class Settings:
 
 def bank_and_faces(settings: Settings) -> tuple[Bank, Faces]:
     """Give what is learnt from, and the faces with labels that somebody gave, to be judged by."""
+    recipe = Recipe()
     if settings.smoke:
         faces = learnt = generated_faces(240, settings.seed)
         overlays = drawn_overlays()
     else:
         faces = joined([load_faces(), load_faces(Path(settings.also))]) if settings.also else load_faces()
         learnt, overlays = joined([faces, load_crowds()]), load_overlays()
+        recipe = replace(recipe, favour=tuple(sources(Path(settings.also))) if settings.also else ())
     bank = open_bank(
         learnt,
         overlays,
-        Recipe(),
+        recipe,
         seed=settings.seed,
         count=settings.views,
         folder=Path(".work/bank"),
@@ -115,6 +116,8 @@ def rate_at(step: int, settings: Settings) -> float:
 def train(settings: Settings) -> dict[str, Any]:
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
+    if settings.also:
+        os.umask(0o077)  # what is kept of one's own camera shows people
     folder = Path(".work/train") / settings.name
     folder.mkdir(parents=True, exist_ok=True)
     bank, faces = bank_and_faces(settings)
@@ -136,7 +139,7 @@ def train(settings: Settings) -> dict[str, Any]:
     optimizer = torch.optim.AdamW(
         [{"params": kernels, "weight_decay": settings.weight_decay}, {"params": gains, "weight_decay": 0.0}]
     )
-    loss_of = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing, reduction="none")
+    loss_of = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
 
     start, history = 0, []
     state_file = folder / "state.pt"
@@ -169,9 +172,7 @@ def train(settings: Settings) -> dict[str, Any]:
             with torch.autocast(device, torch.bfloat16):
                 pictures_in = to_input(batch).to(device)
                 answers = model(pictures_in)[0].float()
-                losses_of = loss_of(answers, torch.as_tensor(labels).to(device))
-                trimmed = int(settings.trim * settings.batch) if step > settings.steps // 5 else 0
-                loss = losses_of.topk(settings.batch - trimmed, largest=False).values.mean()
+                loss = loss_of(answers, torch.as_tensor(labels).to(device))
                 if teacher is not None:
                     with torch.no_grad():
                         told = teacher(pictures_in)[0].float()
@@ -206,6 +207,8 @@ def train(settings: Settings) -> dict[str, Any]:
         "multiply_adds": multiply_adds(graph),
         "history": history,
     }
+    if settings.also:
+        report["also_sha256"] = data_digest(Path(settings.also))
     if settings.left_out:
         unseen = np.flatnonzero(np.isin(faces.source, settings.left_out))
         shadow.cpu()

@@ -25,16 +25,16 @@ class DegradeSettings:
     crop_scale: tuple[float, float] = (0.95, 1.9)  # side of the crop / longer side of the box
     shift: float = 0.07  # box centre, share of the side, standard deviation
     rotate_deg: float = 9.0  # standard deviation
-    tight: float = 0.25  # nothing but the box, or a looser one, is known: its edge is repeated, as for tight crops
+    tight: float = 0.3  # nothing but the box, or a looser one, is known: its edge is repeated, as for tight crops
     loose: float = 1.5  # a tight crop is up to so many times as large as the box
     gray: float = 0.45  # without colour a blue mask is skin to a net that was not made to look closer
     stretch: float = 0.25  # of the gray ones: contrast stretched to the full range, as old gray archives are
-    blur: float = 0.3
-    motion: float = 0.2
+    blur: float = 0.25
+    motion: float = 0.14
     light: float = 0.7
     shadow: float = 0.15  # a part of the face lies in it
-    noise: float = 0.45
-    jpeg: float = 0.6
+    noise: float = 0.4
+    jpeg: float = 0.5
     resample: float = 0.15  # enlarged and shrunk again by somebody else's software
 
 

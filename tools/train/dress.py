@@ -63,7 +63,7 @@ def wear_mask(pixels: Pixels, box: Box, overlays: Overlays, rng: Generator, *, i
     mask = _some_mask(overlays, rng)
     top = rng.uniform(0.44, 0.56)
     if incorrect:
-        top = rng.uniform(0.70, 0.76) if rng.random() < 0.6 else rng.uniform(0.86, 0.93)
+        top = rng.uniform(0.66, 0.76) if rng.random() < 0.6 else rng.uniform(0.86, 0.93)
     bottom = rng.uniform(1.0, 1.1) if top < 0.8 else rng.uniform(1.08, 1.2)
     half = rng.uniform(0.42, 0.56) * box.width * (0.9 if top > 0.8 else 1.0)
     centre_x = box.centre[0] + rng.normal(0, 0.04) * box.width

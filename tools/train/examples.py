@@ -17,15 +17,17 @@ MASK, BARE, INCORRECT = range(3)
 class Recipe:
     """What views are made of. Shares are of all views, the rest are chances a face."""
 
-    share_mask: float = 0.33  # of real faces drawn, before synthesis turns some bare ones into masked ones
-    share_incorrect: float = 0.08
+    share_mask: float = 0.36  # of real faces drawn, before synthesis turns some bare ones into masked ones
+    share_incorrect: float = 0.10
     wear: float = 0.16  # bare faces that get a mask of overlays/, from every source alike
-    wear_incorrect: float = 0.04  # and that get one under the nose or on the chin
+    wear_incorrect: float = 0.06  # and that get one under the nose or on the chin
     hold: float = 0.20  # bare faces that get an object before mouth or nose
     beard: float = 0.05
-    hidden: float = 2.5  # times as often as others: bare faces with a real hand, cup or medal before them
+    hidden: float = 2.0  # times as often as others: bare faces with a real hand, cup or medal before them
     swap: float = 0.35  # faces whose upper half is somebody else's, of another source
     cover: float = 0.08  # faces with dark glasses, a brim or a fringe
+    favour: tuple[str, ...] = ()  # sources of one's own camera: together they get a share whatever their size
+    favour_share: float = 0.3
     degrade: DegradeSettings = field(default_factory=DegradeSettings)
 
 
@@ -48,6 +50,10 @@ class Examples:
         weights = draw_weights(faces, self.rows, (recipe.share_mask, bare, recipe.share_incorrect))
         hidden = (faces.label == BARE) & ((faces.source == "mafa") | (np.char.find(faces.flags, "occluder") >= 0))
         weights[hidden[self.rows]] *= recipe.hidden
+        favoured = np.isin(faces.source[self.rows], recipe.favour)
+        if favoured.any():
+            weights[favoured] *= recipe.favour_share / weights[favoured].sum()
+            weights[~favoured] *= (1 - recipe.favour_share) / weights[~favoured].sum()
         self._cumulative = np.cumsum(weights)
         # Faces that hide something already and unclear ones stay as they are.
         self._plain = ~hidden & (np.char.find(faces.flags, "diff") < 0)

@@ -12,7 +12,7 @@ from agent.seams import LABELS
 from tools.train.graph import Graph, Node
 
 INPUT_PX = 64
-SHIPPED = "c16s2 d24 d48s2 r48 d96s2 r96k5 r96k5 d144s2 r144"
+SHIPPED = "c16s2 c32s2 r32 c64s2 r64 r64 d176s2 r176 r176"
 _BLOCK = re.compile(r"(?P<kind>[cdr])(?P<channels>\d+)(?:k(?P<kernel>\d))?(?:s(?P<stride>\d))?")
 
 
