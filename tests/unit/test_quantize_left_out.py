@@ -6,7 +6,6 @@ import runpy
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import msgspec
 import numpy as np
 import pytest
@@ -24,6 +23,7 @@ from tools.train.graph import Checkpoint, load_checkpoint, save_checkpoint
 pytest.importorskip("tensorflow", reason="tensorflow is in the tools extra only")
 
 from tools.quantize.figures import full
+from tools.quantize.left_out import export
 from tools.quantize.looks import softmax
 from tools.quantize.unseen import LOOKS, look_at_source, nets_by_source, with_float
 
@@ -123,11 +123,7 @@ def test_our_figures_are_those_of_inspect_and_the_projects_measure(
     for ending in ("csv", "tar"):
         (folder / f"k210cam.{ending}").symlink_to(crops / f"k210cam.{ending}")
     faces = load_faces(folder, tmp_path / "cache")
-    for row in range(len(faces)):
-        shown = show(faces, row, "crop")
-        assert shown is not None
-        (tmp_path / "crops").mkdir(exist_ok=True)
-        assert cv2.imwrite(str(tmp_path / "crops" / f"{faces.id[row]}.png"), shown.pixels[..., ::-1])
+    export("k210cam", tmp_path / "crops", faces)
 
     assert maskwatch(["inspect", "--crops", "--json", str(tmp_path / "crops")]) == 0
     said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -96,7 +96,7 @@ def test_the_nets_left_behind_answer_as_the_shipped_one_will(place: Path) -> Non
     assert manifest.abstain.confidence == told["abstain"]["confidence"]
 
 
-def test_a_manifest_takes_what_was_measured_under_its_name_and_any_other_its_validation_faces(place: Path, faces: Faces) -> None:
+def test_a_manifest_takes_what_was_measured_and_another_nets_its_validation_faces(place: Path, faces: Faces) -> None:
     told = json.loads((place / "models" / "reports" / "own-left-out.json").read_text())
 
     taken = quantize_classifier(place / "models" / "own.npz", place / "models", "own", 1, faces, 1)

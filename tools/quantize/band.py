@@ -11,6 +11,7 @@ from tools.quantize.figures import INCORRECT, equal_shares
 from tools.quantize.looks import softmax
 from tools.quantize.trust import fit_temperature
 from tools.quantize.unseen import Unseen
+from tools.quantize.wrong_labels import WRONG_LABELS
 
 RISK = 0.005
 """Of the answered mask and no_mask faces at most this share may be wrong, sources and labels counting equally."""
@@ -51,13 +52,13 @@ class Band:
 
 
 def fit_band(unseen: Unseen) -> Band:
-    """Choose temperature and abstain band on the eight sources.
+    """Choose temperature and abstain band on the eight sources, without rows whose label is wrong by eye.
 
     Temperature: least negative log likelihood over CALIBRATED. confidence: the least at which RISK is kept on tight
     crops, or the one of least risk. face_px, brightness, sharpness: below them the risk of the answered, as a function
     that never rises with them, is over KIND_FACTOR times RISK. Confidence is chosen again when these are known.
     """
-    seen = unseen.only(np.isin(unseen.source, EIGHT))
+    seen = unseen.only(np.isin(unseen.source, EIGHT) & ~np.isin(unseen.id, list(WRONG_LABELS)))
     natural = seen.only(np.isin(seen.condition, CALIBRATED))
     temperature = fit_temperature(
         natural.logits, natural.label, equal_shares(natural.source, natural.condition, natural.label)
@@ -67,13 +68,14 @@ def fit_band(unseen: Unseen) -> Band:
     sure, right = probs.max(1), probs.argmax(1) == pair.label
     usable = np.ones(len(pair), bool)
     confidence, reached = _confidence(pair, sure, right, usable)
-    limits: dict[str, float] = {}
+    limits = {"face_px": float(min(SIZES_PX)), "brightness": 0.0, "sharpness": 0.0}  # nothing smaller was ever shown
     kinds: dict[str, list[Kind]] = {}
     for name, (conditions, edges) in REASONS.items():
         part = np.isin(pair.condition, conditions) & usable
         kinds[name] = _kinds(pair.only(part), getattr(pair, name)[part], edges, (sure >= confidence)[part], right[part])
         limits[name] = max(
-            (kind.high for kind in kinds[name] if kind.fitted > KIND_FACTOR * RISK and kind.high < np.inf), default=0.0
+            (kind.high for kind in kinds[name] if kind.fitted > KIND_FACTOR * RISK and kind.high < np.inf),
+            default=limits[name],
         )
         usable &= getattr(pair, name) >= limits[name]
     confidence, reached = _confidence(pair, sure, right, usable)

@@ -6,7 +6,12 @@
     python -m tools.quantize                         # the shipped manifest takes temperature and abstain band from it
 
 Writes models/reports/NAME-left-out.json and its plots, the table between the markers of models/MODEL_CARD.md, and into
-.work/left-out/int8/ the int8 nets with their manifests, for `maskwatch inspect --crops` by hand.
+.work/left-out/int8/ the int8 nets with their manifests. By hand, from pictures on disk:
+
+    python -m tools.quantize.left_out --export k853
+    maskwatch inspect --crops --json --set vision.classifier=.work/left-out/int8/k853.json .work/left-out/crops/k853 |
+        sed 's|"path":"[^"]*/\\([^"/]*\\)[.]png"|"id":"\\1"|' > .work/left-out/k853.jsonl
+    python ../shared/eval/score_crops.py ../shared/data/crops/k853.csv .work/left-out/k853.jsonl
 """
 
 import argparse
@@ -16,13 +21,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import msgspec
+import numpy as np
 from rich.console import Console
 from rich.progress import track
 
 from agent.errors import MaskwatchError, ModelError
 from agent.vision.model import ClassifierManifest, load_manifest
 from tools.quantize.band import fit_band
+from tools.quantize.conditions import show
 from tools.quantize.describe import write_model
 from tools.quantize.page import left_out_page, put_between
 from tools.quantize.plots import plot_reliability, plot_risk, plot_sizes
@@ -49,6 +57,21 @@ def look(folder: Path, shipped: Path, faces: Faces, seed: int) -> None:
     known = {source: _about(path, made[path]) for source, path in nets.items()}
     joined(parts).save(folder / LOOKS)
     (folder / NETS).write_text(json.dumps(known, indent=1) + "\n")
+
+
+def export(source: str, folder: Path, faces: Faces) -> None:
+    """Write every face of a source as the PNG that the condition "crop" is, named by its id.
+
+    Raises ModelError if there is no such source.
+    """
+    rows = np.flatnonzero(faces.source == source)
+    if not rows.size:
+        known = ", ".join(np.unique(faces.source).tolist())
+        raise ModelError("no source of this name", where=source, remedy=f"one of {known}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for row in rows:
+        if (shown := show(faces, int(row), "crop")) is not None:
+            cv2.imwrite(str(folder / f"{faces.id[row]}.png"), shown.pixels[..., ::-1])
 
 
 def _about(path: Path, manifest: ClassifierManifest) -> dict[str, Any]:
@@ -107,8 +130,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--models", type=Path, default=Path("models"), help="folder to write into")
     parser.add_argument("--seed", type=int, default=1, help="of the calibration, as in tools.quantize")
     parser.add_argument("--kept", action="store_true", help="do not look again")
+    parser.add_argument("--export", metavar="SOURCE", help="only write this source's tight crops, as pictures")
     chosen = parser.parse_args(arguments)
     try:
+        if chosen.export:
+            export(chosen.export, chosen.folder / "crops" / chosen.export, load_faces())
+            return 0
         if not chosen.kept:
             look(chosen.folder, chosen.shipped, load_faces(), chosen.seed)
         found = tell(chosen.folder, chosen.shipped, chosen.models)

@@ -25,6 +25,7 @@ from tools.quantize.figures import (
 )
 from tools.quantize.looks import softmax
 from tools.quantize.unseen import Unseen
+from tools.quantize.wrong_labels import WRONG_LABELS
 
 REASON_NAMES: tuple[Reason, ...] = get_args(Reason)
 CURVES = ("crop", "wide", "gray", "48 px", "24 px", "16 px", "12 px")
@@ -33,6 +34,7 @@ CURVES = ("crop", "wide", "gray", "48 px", "24 px", "16 px", "12 px")
 def report(seen: Unseen, band: Band, nets: Mapping[str, Any]) -> dict[str, Any]:
     """Give everything that the card and the plots show. nets: what is known of each source's net, passed on."""
     probs = softmax(seen.logits / np.float32(band.temperature))
+    known = (seen.condition == "crop") & np.isin(seen.id, list(WRONG_LABELS))
     found = {source: _source(seen, probs, source) for source in np.unique(seen.source).tolist()}
     return {
         "temperature": band.temperature,
@@ -43,7 +45,12 @@ def report(seen: Unseen, band: Band, nets: Mapping[str, Any]) -> dict[str, Any]:
         "worst": _over_eight(found, np.min),
         "int8": _int8(seen, probs),
         "called_mask": called_mask(seen, probs),
-        "risk": {"stated": RISK, "of_a_kind": KIND_FACTOR * RISK, "reached": band.reached},
+        "risk": {
+            "stated": RISK,
+            "of_a_kind": KIND_FACTOR * RISK,
+            "reached": band.reached,
+            "wrong_labels": int(known.sum()),
+        },
         "answered": answered(seen, probs, band.abstain),
         "reasons": {
             name: [{key: value for key, value in asdict(kind).items() if value != np.inf} for kind in kinds]

@@ -50,7 +50,10 @@ class Unseen:
         return len(self.id)
 
     def only(self, where: NDArray[np.bool_]) -> "Unseen":
-        return Unseen(**{field.name: getattr(self, field.name)[where] for field in fields(self)})
+        return self.take(np.flatnonzero(where))
+
+    def take(self, rows: NDArray[np.int64]) -> "Unseen":
+        return Unseen(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
     def save(self, path: Path) -> None:
         np.savez_compressed(path, **{field.name: getattr(self, field.name) for field in fields(self)})
