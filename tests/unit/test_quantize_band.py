@@ -12,6 +12,7 @@ from tools.quantize.conditions import AT_SIZE, BESIDE, DARK, EIGHT, SIZES_PX, SO
 
 pytest.importorskip("tensorflow", reason="tensorflow is in the tools extra only")
 
+from agent.errors import ModelError
 from agent.seams import LABELS
 from tools.quantize.band import KIND_FACTOR, RISK, fit_band, never_rising
 from tools.quantize.figures import (
@@ -108,6 +109,15 @@ def test_a_risk_out_of_reach_is_said() -> None:
     assert not band.reached
 
 
+def test_looks_at_none_of_the_eight_are_refused_in_one_line() -> None:
+    seen = invented(8)
+
+    with pytest.raises(ModelError, match="none of the sources that count") as refused:
+        fit_band(seen.only(~np.isin(seen.source, EIGHT)))
+
+    assert "\n" not in str(refused.value)
+
+
 def test_a_report_counts_the_eight_and_lists_what_has_something_before_it() -> None:
     seen = invented(6)
     flags = seen.flags.copy()
@@ -118,6 +128,8 @@ def test_a_report_counts_the_eight_and_lists_what_has_something_before_it() -> N
     told = report(seen, fit_band(seen), {})
 
     assert told["mean"]["crop"]["sources"] == 8
+    lost = told["lost_to"]["wide"]
+    assert lost["mean"] == pytest.approx(np.mean([lost[name] for name in EIGHT]), abs=0.01)
     assert told["worst"]["crop"]["two_way"] == min(told["sources"][name]["crop"]["two_way"] for name in EIGHT)
     (listed,) = told["called_mask"]["other_flagged"]
     assert (listed["id"], listed["label"]) == (seen.id[first], LABELS[1])

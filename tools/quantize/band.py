@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.errors import ModelError
 from agent.vision.model import Abstain
 from tools.quantize.conditions import AT_SIZE, DARK, EIGHT, SIZES_PX, SOFT
 from tools.quantize.figures import INCORRECT, equal_shares
@@ -57,7 +58,12 @@ def fit_band(unseen: Unseen) -> Band:
     Temperature: least negative log likelihood over CALIBRATED. confidence: the least at which RISK is kept on tight
     crops, or the one of least risk. face_px, brightness, sharpness: below them the risk of the answered, as a function
     that never rises with them, is over KIND_FACTOR times RISK. Confidence is chosen again when these are known.
+    Raises ModelError if none of the eight was looked at.
     """
+    if not np.isin(unseen.source, EIGHT).any():
+        raise ModelError(
+            "none of the sources that count was left out", where="the looks", remedy=f"train without {', '.join(EIGHT)}"
+        )
     seen = unseen.only(np.isin(unseen.source, EIGHT) & ~np.isin(unseen.id, list(WRONG_LABELS)))
     natural = seen.only(np.isin(seen.condition, CALIBRATED))
     temperature = fit_temperature(

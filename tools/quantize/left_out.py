@@ -1,4 +1,4 @@
-"""What the shipped recipe is worth on sources that it never saw: measured, and when to believe it.
+r"""What the shipped recipe is worth on sources that it never saw: measured, and when to believe it.
 
     python -m tools.train.classifier --leave-out k853 --out .work/left-out/k853.npz      # and so on, a net a source
     python -m tools.quantize.left_out                # quantise each, look, measure: minutes on one core
@@ -10,7 +10,7 @@ Writes models/reports/NAME-left-out.json and its plots, the table between the ma
 
     python -m tools.quantize.left_out --export k853
     maskwatch inspect --crops --json --set vision.classifier=.work/left-out/int8/k853.json .work/left-out/crops/k853 |
-        sed 's|"path":"[^"]*/\\([^"/]*\\)[.]png"|"id":"\\1"|' > .work/left-out/k853.jsonl
+        sed 's|"path":"[^"]*/\([^"/]*\)[.]png"|"id":"\1"|' > .work/left-out/k853.jsonl
     python ../shared/eval/score_crops.py ../shared/data/crops/k853.csv .work/left-out/k853.jsonl
 """
 

@@ -159,6 +159,11 @@ def _said(found: Mapping[str, Any]) -> str:
             for row in called["other_flagged"]
         )
         lines.append(f"Other faces flagged `occluder:`: {rows}.")
+    for condition, words in (("wide", "A box 1.5x as large"), ("gray", "Gray")):
+        lost = dict(found["lost_to"][condition])
+        if lost:
+            mean, worst = lost.pop("mean"), max(lost, key=lambda name: lost[name])
+            lines.append(f"{words} takes {mean:.2f} points of two-way on the mean, {lost[worst]:.2f} on {worst}.")
     int8 = found["int8"]
     lines.append(f"{int8['said']} ({int8['two_way_lost']:+.2f} two-way, {int8['strict_lost']:+.2f} strict).")
     return "\n".join(f"- {line}" for line in lines)

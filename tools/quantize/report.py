@@ -43,6 +43,7 @@ def report(seen: Unseen, band: Band, nets: Mapping[str, Any]) -> dict[str, Any]:
         "sources": found,
         "mean": _over_eight(found, np.mean),
         "worst": _over_eight(found, np.min),
+        "lost_to": {condition: _lost_to(found, condition) for condition in ("wide", "gray")},
         "int8": _int8(seen, probs),
         "called_mask": called_mask(seen, probs),
         "risk": {
@@ -82,6 +83,16 @@ def _over_eight(found: Mapping[str, Any], how: Any) -> dict[str, dict[str, float
                 if all(key in block for block in blocks)
             }
     return over
+
+
+def _lost_to(found: Mapping[str, Any], condition: str) -> dict[str, float]:
+    """Give how many points of two_way a condition takes from tight crops, by source of the eight, and their mean."""
+    lost = {
+        name: round(found[name]["crop"]["two_way"] - found[name][condition]["two_way"], 2)
+        for name in EIGHT
+        if condition in found.get(name, {})
+    }
+    return lost | ({"mean": round(float(np.mean(list(lost.values()))), 2)} if lost else {})
 
 
 def _int8(seen: Unseen, probs: NDArray[np.float32]) -> dict[str, Any]:
