@@ -26,6 +26,7 @@ from tools.train.degrade import DegradeSettings, view
 from tools.train.graph import Checkpoint, load_checkpoint, multiply_adds, parameter_count
 
 CALIBRATION_FACES = 400
+VALIDATION = "validation faces, labels counting equally"
 # Reference kernels, plain ones and XNNPACK were up to 5 steps apart on 200 generated inputs; wrong ones are dozens off.
 GOLDEN_TOLERANCE = 6
 
@@ -117,8 +118,8 @@ def quantize_classifier(source: Path, folder: Path, name: str, version: int, fac
     stem.parent.mkdir(parents=True, exist_ok=True)
     stem.with_name(f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
     stem.with_name(f"{name}.md").write_text(net_page(report))
-    plot_reliability(report["curves"]["reliability"], "validation faces", stem.with_name(f"{name}-reliability.png"))
-    plot_risk(report["curves"]["risk_at_coverage"], None, "validation faces", stem.with_name(f"{name}-risk.png"))
+    plot_reliability(report["curves"]["reliability"], VALIDATION, stem.with_name(f"{name}-reliability.png"))
+    plot_risk(report["curves"]["risk_at_coverage"], None, VALIDATION, stem.with_name(f"{name}-risk.png"))
     return report
 
 
