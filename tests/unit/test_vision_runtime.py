@@ -78,7 +78,7 @@ def test_a_model_that_answers_otherwise_is_refused(classifier: tuple[Net, bytes]
     net, content = classifier
     golden = net.golden[0]
     outputs = {name: [-value for value in values] for name, values in golden.outputs.items()}
-    with pytest.raises(ModelError, match="steps off, 2 are allowed"):
+    with pytest.raises(ModelError, match=f"steps off, {net.golden_tolerance} are allowed"):
         CpuRuntime(content, changed(net, golden=[msgspec.structs.replace(golden, outputs=outputs)]), where="x.tflite")
 
 
