@@ -51,9 +51,9 @@ def train_plan(name: str, threads: int) -> dict[str, Any]:
     own, gray, wide = (measured[f"left_out_{way}"] for way in ("own", "gray", "wide"))
 
     def mean(found: dict[str, Any]) -> float:
-        return round(sum(found[source]["two_way"] for source in STREETS) / len(STREETS), 2)
+        return round(float(sum(found[source]["two_way"] for source in STREETS)) / len(STREETS), 2)
 
-    line = {"name": name, "plan": PLANS[name]} | cost(PLANS[name])
+    line: dict[str, Any] = {"name": name, "plan": PLANS[name]} | cost(PLANS[name])
     line |= {"own": mean(own), "gray": mean(gray), "wide": mean(wide)}
     return line | {"hands_called_mask": own["fer_hands"]["no_mask_called_mask"]}
 
