@@ -13,7 +13,7 @@ import torch
 from agent.seams import LABELS, Box
 from agent.vision.crop import crop
 from tools.train.bank import Bank
-from tools.train.classifier import Settings, batch_of, main, rate_at
+from tools.train.classifier import Settings, batch_of, disagreement, main, rate_at
 from tools.train.data import generated_faces
 from tools.train.graph import Checkpoint, load_checkpoint, multiply_adds, parameter_count
 from tools.train.judge import evaluation_crops, logits_of
@@ -33,6 +33,25 @@ def test_a_smoke_run_learns_and_writes_a_checkpoint_that_can_be_quantised(
     assert losses[-1] < losses[0]
     assert checkpoint.graph == mask_net("mask-64", SHIPPED)
     assert checkpoint.notes["settings"]["seed"] == 1
+    assert (tmp_path / ".work/train/smoke/course.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_pupil_learns_what_its_teacher_says_beside_the_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["--smoke"])
+    taught = Path(".work/train/smoke/mask-64.npz").rename("teacher.npz")
+    Path(".work/train/smoke/state.pt").unlink()
+
+    main(["--smoke", "--teacher", str(taught), "--heed", "1", "--plan", "c8s4 d16s4"])
+
+    told = torch.tensor([[2.0, 0.0, -1.0], [0.0, 3.0, 0.0]])
+    assert float(disagreement(told, told)) == pytest.approx(0, abs=1e-6)
+    assert float(disagreement(told, told + 5)) == pytest.approx(0, abs=1e-5)  # what all logits share says nothing
+    assert float(disagreement(told, told.flip(0))) > 0.1
+    pupil = load_checkpoint(Path(".work/train/smoke/mask-64.npz"))
+    assert pupil.notes["settings"]["teacher"] == "teacher.npz"
 
 
 def test_a_cut_off_run_ends_with_the_weights_of_an_uncut_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from tools.train.bank import Bank, open_bank
 from tools.train.crowds import load_crowds
+from tools.train.curve import plot_course
 from tools.train.data import Faces, data_digest, generated_faces, joined, load_faces, sources
 from tools.train.dress import drawn_overlays, load_overlays
 from tools.train.examples import Recipe
@@ -52,7 +53,7 @@ class Settings:
     heed: float = 0.6  # of the loss: what the teacher has of it
     seed: int = 1
     views: int = 1_000_000  # in the bank
-    steps: int = 12_000
+    steps: int = 24_000
     batch: int = 128
     learning_rate: float = 4e-3  # peak; warm-up over 3 %, then a cosine to nothing
     weight_decay: float = 0.03
@@ -216,6 +217,7 @@ def train(settings: Settings) -> dict[str, Any]:
             cuts = evaluation_crops(faces, unseen, settings.crop_scale, way)
             report[f"left_out_{way}"] = scores(logits_of(shadow, cuts), faces, unseen)
     (folder / "metrics.json").write_text(json.dumps(report, indent=1))
+    plot_course(history, folder / "course.png")
     notes = {key: value for key, value in report.items() if key != "history"} | {"val": history[-1]["val"]}
     weights = folded_weights(shadow.cpu().float())
     save_checkpoint(Path(settings.out), Checkpoint(graph=graph, weights=weights, notes=notes))
