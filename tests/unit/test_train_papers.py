@@ -11,7 +11,6 @@ import pytest
 pytest.importorskip("torch", reason="training needs torch: `make test-train` runs these")
 
 import torch
-from rich.console import Console
 from torch import nn
 
 from agent.errors import ModelError
@@ -19,7 +18,7 @@ from agent.vision.crop import crop
 from tools.train.data import Faces, generated_faces
 from tools.train.graph import load_checkpoint, parameter_count
 from tools.train.papers import Run as Progress
-from tools.train.papers import heed, learning, main, to_input, train, train_mode
+from tools.train.papers import heed, learning, main, to_input, train_mode
 from tools.train.papers_faces import OUT_OF_SOURCE, Settings, choose, cut, drawn_faces, turned
 from tools.train.papers_nets import (
     DEVIATION,
@@ -125,29 +124,6 @@ def test_nets_1_and_2_have_the_layers_of_the_thesis(depth: int, norm: str) -> No
     assert kinds.count(nn.Linear) == 2
     assert (StandardizedConv in kinds) == (norm == "batch-group-ws")
     assert net(torch.rand(2, 3, 224, 224)).shape == (2, 2)
-
-
-def test_the_agents_form_of_net_3_takes_plain_pixels_and_says_the_same() -> None:
-    torch.manual_seed(4)
-    net = Net3().eval()
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.mul_(2.0)  # answers that differ from picture to picture
-    pictures = np.random.default_rng(4).integers(0, 256, (6, 64, 64, 3), np.uint8)
-
-    made = for_the_agent(net, {})
-
-    pytest.importorskip("tensorflow", reason="tensorflow is in the tools extra only")
-    from tools.quantize.convert import float_answers
-
-    with torch.no_grad():
-        expected = torch.softmax(net(to_input(pictures, "cpu")), 1).numpy()
-    logits = float_answers(made, pictures)[0]
-    raised = np.exp(logits - logits.max(1, keepdims=True))
-    found = raised / raised.sum(1, keepdims=True)
-    assert np.ptp(expected[:, 0]) > 0.01
-    np.testing.assert_allclose(found[:, :2], expected, atol=1e-4)
-    assert (found[:, 2] < 1e-6).all()
 
 
 def test_the_subset_is_real_even_and_no_picture_of_it_is_elsewhere() -> None:
@@ -394,21 +370,6 @@ def test_a_net_that_saw_the_sources_it_is_measured_on_is_refused(
     )
 
 
-def test_ours_is_a_row_beside_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("tensorflow", reason="tensorflow is in the tools extra only")
-    monkeypatch.chdir(tmp_path)
-    from tools.train.graph import save_checkpoint
-
-    notes = {"settings": {"leave_out": ",".join(OUT_OF_SOURCE), "crop_scale": 1.2, "steps": 1}}
-    save_checkpoint(Path("ours.npz"), for_the_agent(Net3(), notes))
-
-    assert main(["--smoke", "--ours", "ours.npz"]) == 0
-
-    row = json.loads(Path(".work/papers/smoke/papers.json").read_text())["rows"][-1]
-    assert row["name"] == "ours"
-    assert row["points"][0]["in_source"]["n"] == 8
-
-
 def test_only_families_take_weights(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--weights", "model-3=x.pth"])
@@ -420,27 +381,3 @@ def test_every_recipe_of_the_thesis_has_its_figures() -> None:
     told = {recipe.name for recipe in recipes(224) if recipe.thesis}
 
     assert told == {recipe.name for recipe in recipes(224)} - {"model-3-full", "mobilenet-v2"}
-
-
-def test_a_large_net_is_quantised_for_a_trial_but_not_to_be_shipped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("tensorflow", reason="tensorflow is in the tools extra only")
-    from agent.vision.model import ClassifierManifest, load_manifest
-    from tools.quantize import classifier
-
-    monkeypatch.chdir(tmp_path)
-    recipe = next(recipe for recipe in recipes(64) if recipe.name == "model-3")
-    *_, row = train(replace(recipe, points=(25,)), choose(drawn_faces(1), SMALL), SMALL, None, Console(quiet=True))
-    assert row["ended"]
-    made, faces = Path(".work/papers/papers-model-3.npz"), generated_faces(48, 1)
-
-    classifier.quantize_classifier(made, tmp_path / "trial", "papers-model-3", 1, faces, 1)
-
-    manifest, content = load_manifest(str(tmp_path / "trial/papers-model-3.json"), ClassifierManifest)
-    assert len(content) > 800_000
-    assert manifest.net.outputs["logits"].shape == (1, 3)
-    monkeypatch.setattr(classifier, "models_folder", lambda: tmp_path / "shipped")
-    with pytest.raises(ModelError, match="at most 250,000"):
-        classifier.quantize_classifier(made, tmp_path / "shipped", "papers-model-3", 1, faces, 1)
-    assert not (tmp_path / "shipped").exists()
