@@ -61,7 +61,7 @@ def test_a_view_is_the_same_for_the_same_seed_and_another_for_another(faces: Fac
 
 
 def test_a_view_of_a_small_face_holds_no_more_than_the_small_face(faces: Faces) -> None:
-    settings = DegradeSettings(noise=0, jpeg=0, resample=0, light=0, gray=0, tight=0)
+    settings = DegradeSettings(noise=0, jpeg=0, resample=0, light=0, gray=0, tight=0, sharpen=0, caption=0, shadow=0)
     noise = np.random.default_rng(0).integers(0, 256, (120, 120, 3), np.uint8)
 
     def detail(native_px: float) -> float:

@@ -41,7 +41,7 @@ class Bank:
 def open_bank(
     faces: Faces, overlays: Overlays, recipe: Recipe, *, seed: int, count: int, folder: Path, processes: int
 ) -> Bank:
-    """Give the bank of a recipe, drawn on the first call (a million views: 12 GB, ten minutes of one core).
+    """Give the bank of a recipe, drawn on the first call (a million views: 12 GB, fifteen minutes of one core).
 
     count: of views, rounded up to whole chunks of 2,048. A face added, relabelled or moved makes another bank.
     """

@@ -52,8 +52,8 @@ class Settings:
     teacher: str = ""  # a float checkpoint of any plan, whose answers are learnt beside the labels
     heed: float = 0.6  # of the loss: what the teacher has of it
     seed: int = 1
-    views: int = 1_000_000  # in the bank
-    steps: int = 24_000
+    views: int = 800_000  # in the bank
+    steps: int = 16_000
     batch: int = 128
     learning_rate: float = 4e-3  # peak; warm-up over 3 %, then a cosine to nothing
     weight_decay: float = 0.03
@@ -73,7 +73,8 @@ def bank_and_faces(settings: Settings) -> tuple[Bank, Faces]:
     """Give what is learnt from, and the faces with labels that somebody gave, to be judged by."""
     recipe = Recipe()
     if settings.smoke:
-        faces = learnt = generated_faces(240, settings.seed)
+        drawn = generated_faces(240, settings.seed)
+        faces = learnt = replace(drawn, source=np.where(np.arange(len(drawn)) % 2, "drawn", "sketched"))
         overlays = drawn_overlays()
     else:
         faces = joined([load_faces(), load_faces(Path(settings.also))]) if settings.also else load_faces()
@@ -122,6 +123,8 @@ def train(settings: Settings) -> dict[str, Any]:
     folder = Path(".work/train") / settings.name
     folder.mkdir(parents=True, exist_ok=True)
     bank, faces = bank_and_faces(settings)
+    if unknown := set(settings.left_out) - set(faces.source.tolist()):
+        raise ValueError(f"--leave-out: no source is named {', '.join(sorted(unknown))}")
     rows = bank.without(settings.left_out)
 
     graph = mask_net(Path(settings.out).stem, settings.plan)

@@ -32,6 +32,9 @@ class DegradeSettings:
     blur: float = 0.25
     motion: float = 0.14
     light: float = 0.7
+    dark: float = 0.1  # of those with another light: too little of it, down to an eighth
+    sharpen: float = 0.12  # by a camera or an archive that wants to look crisp: halos, wrinkles, local contrast
+    caption: float = 0.04  # letters over the picture, as stations and agencies put them
     shadow: float = 0.15  # a part of the face lies in it
     noise: float = 0.4
     jpeg: float = 0.5
@@ -59,6 +62,12 @@ def view(pixels: Pixels, box: Box, settings: DegradeSettings, native_px: float, 
         picture = np.repeat(gray.reshape(*picture.shape[:2], 1), 3, 2)
     if rng.random() < settings.light:
         picture = _light(picture, rng)
+        if rng.random() < settings.dark:
+            picture = (picture * rng.uniform(0.12, 0.5)).astype(np.uint8)
+    if rng.random() < settings.sharpen:
+        picture = _sharpen(picture, rng)
+    if rng.random() < settings.caption:
+        picture = _caption(picture, rng)
     if rng.random() < settings.shadow:
         picture = _shadow(picture, rng)
     small: Any = cv2.resize(_optics(picture, side_px, settings, rng), (side_px, side_px), interpolation=cv2.INTER_AREA)
@@ -101,6 +110,27 @@ def _shadow(picture: Pixels, rng: Generator) -> Pixels:
     far = (x * np.cos(angle) + y * np.sin(angle) - rng.uniform(-0.3, 0.3) * side) / soft
     dim = 1 - rng.uniform(0.2, 0.7) * np.clip(far + 0.5, 0, 1)
     return np.asarray(np.clip(picture * dim[..., None], 0, 255), np.uint8)
+
+
+def _sharpen(picture: Pixels, rng: Generator) -> Pixels:
+    """Raise local contrast: by tiles of the histogram, or by what a blur takes away."""
+    if rng.random() < 0.5:
+        tiles = cv2.createCLAHE(float(rng.uniform(1.5, 5)), (4, 4))
+        y, red, blue = cv2.split(cv2.cvtColor(picture, cv2.COLOR_RGB2YCrCb))
+        return np.asarray(cv2.cvtColor(cv2.merge([tiles.apply(y), red, blue]), cv2.COLOR_YCrCb2RGB), np.uint8)
+    soft = cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(1.0, 4.0)))
+    gain = rng.uniform(0.5, 2.0)
+    return np.asarray(cv2.addWeighted(picture, 1 + gain, soft, -gain, 0), np.uint8)
+
+
+def _caption(picture: Pixels, rng: Generator) -> Pixels:
+    """Write some letters across the picture, more often below its middle."""
+    side = picture.shape[0]
+    text = "".join(rng.choice(list("ABCDEFGHIKLMNOPRSTUVW 0123456789"), int(rng.integers(4, 12))))
+    at = (int(rng.uniform(-0.1, 0.4) * side), int(rng.uniform(0.3, 1.0) * side))
+    shade = (float(rng.choice([0, 255, rng.uniform(0, 255)])),) * 3
+    written = cv2.putText(picture.copy(), text, at, 0, side * rng.uniform(0.004, 0.012), shade, 1, cv2.LINE_AA)
+    return np.asarray(cv2.addWeighted(picture, 0.3, written, 0.7, 0), np.uint8)
 
 
 def _warp(pixels: Pixels, box: Box, side: float, settings: DegradeSettings, rng: Generator) -> Pixels:

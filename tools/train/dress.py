@@ -61,6 +61,9 @@ def wear_mask(pixels: Pixels, box: Box, overlays: Overlays, rng: Generator, *, i
     Proportions are of a face box from forehead to chin: bridge at 0.45, tip of the nose at 0.66, lips at 0.78.
     """
     mask = _some_mask(overlays, rng)
+    if rng.random() < 0.12:  # skin-coloured: what tells it from a chin is its edge
+        folds = mask[..., :3].mean(2, keepdims=True) / max(1.0, float(mask[..., :3].mean()))
+        mask[..., :3] = np.clip(_skin(pixels, box, rng) * np.clip(folds, 0.6, 1.3), 0, 255)
     top = rng.uniform(0.44, 0.56)
     if incorrect:
         top = rng.uniform(0.66, 0.76) if rng.random() < 0.6 else rng.uniform(0.86, 0.93)

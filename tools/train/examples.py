@@ -49,7 +49,8 @@ class Examples:
         bare = 1 - recipe.share_mask - recipe.share_incorrect
         weights = draw_weights(faces, self.rows, (recipe.share_mask, bare, recipe.share_incorrect))
         hidden = (faces.label == BARE) & ((faces.source == "mafa") | (np.char.find(faces.flags, "occluder") >= 0))
-        weights[hidden[self.rows]] *= recipe.hidden
+        # Of fer_hands one in four hides the mouth too, unflagged.
+        weights[(hidden | (faces.source == "fer_hands"))[self.rows]] *= recipe.hidden
         favoured = np.isin(faces.source[self.rows], recipe.favour)
         if favoured.any():
             weights[favoured] *= recipe.favour_share / weights[favoured].sum()
