@@ -43,7 +43,9 @@ def test_a_training_that_fails_is_named_with_where_its_words_are(
     assert main(["--only", "k853", "--out", "left"]) != 0
 
     assert "k853: failed, see left/k853.txt" in capfd.readouterr().out
-    assert "no crops here" in Path("left/k853.txt").read_text()
+    words = Path("left/k853.txt").read_text()
+    assert "no crops here" in words
+    assert len(words.splitlines()) == 1
 
 
 def test_a_source_that_nobody_has_is_named_before_anything_is_trained(

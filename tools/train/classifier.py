@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from agent.errors import ModelError
 from tools.train.bank import Bank, open_bank
 from tools.train.crowds import load_crowds
 from tools.train.curve import plot_course
@@ -247,4 +248,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(ModelError.exit_code)
