@@ -1,0 +1,139 @@
+"""`python -m tools.bench.street`: a generated street before the agent's own pipeline, at several frame rates.
+
+    python -m tools.bench.street --out docs/street.json             # 500 persons at 2, 5, 15 and 30 frames/s
+    python -m tools.bench.street --persons 60 --rates 15 --look .work/street
+
+Every frame is drawn once and shown to one pipeline for each rate; time is the frames' own. Needs ../shared/data.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+
+from agent.pipeline import Pipeline
+from agent.settings import Settings
+from agent.vision.model import ClassifierManifest, DetectorManifest, load_manifest
+from tools.bench.agent import shipped_nets
+from tools.bench.street.figures import Rate, aims, sum_up, tables
+from tools.bench.street.match import Findings, judge
+from tools.bench.street.material import Material, load_material
+from tools.bench.street.paint import Painter, poster_box
+from tools.bench.street.plan import BASE_FPS, Deck, Scene, make_scene
+from tools.bench.street.truth import presences, sights_at
+from tools.bench.street.watch import Watcher
+
+_RATES = (2, 5, 15, 30)
+_SIZES = {"640x480": (640, 480), "1280x720": (1280, 720)}
+_HALF_S = 0.5  # of the agent's patience: who is away for nearly as long may be told again
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What is written. detector_sha256, classifier_sha256: of the nets that were measured."""
+
+    command: str
+    seed: int
+    size: str
+    scenes: int
+    persons: int
+    presences: int
+    detector_sha256: str
+    classifier_sha256: str
+    aims: dict[str, bool]
+    rates: list[Rate]
+
+
+def main() -> int:
+    """Draw, watch, judge, print, write. Returns 0."""
+    parser = argparse.ArgumentParser(prog="python -m tools.bench.street", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--persons", type=int, default=500, help="as many different persons at least")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rates", type=int, nargs="+", default=list(_RATES), help=f"each divides {BASE_FPS}")
+    parser.add_argument("--size", choices=_SIZES, default="640x480")
+    parser.add_argument("--out", type=Path, help="write the figures there, as JSON")
+    parser.add_argument("--look", type=Path, metavar="DIR", help="write some frames there; they show real people")
+    args = parser.parse_args()
+    if any(rate < 1 or BASE_FPS % rate for rate in args.rates) or args.persons < 1:
+        parser.error(f"--persons is at least 1, and each of --rates divides {BASE_FPS}")
+    cv2.setNumThreads(1)
+    material = load_material(args.seed)
+    scenes = plan_scenes(args.persons, args.seed, _SIZES[args.size], material)
+    findings: dict[int, list[Findings]] = {rate: [] for rate in sorted(set(args.rates))}
+    for scene in scenes:
+        for rate, found in watch_scene(scene, material, tuple(findings), args.look).items():
+            findings[rate].append(found)
+        print(f"scene {scene.number + 1} of {len(scenes)}: {len(scene.persons)} persons", file=sys.stderr, flush=True)
+    rates = [sum_up(rate, found) for rate, found in findings.items()]
+    vision = Settings().vision
+    report = Report(
+        command="python -m tools.bench.street "
+        f"--persons {args.persons} --seed {args.seed} --rates {' '.join(map(str, findings))} --size {args.size}",
+        seed=args.seed,
+        size=args.size,
+        scenes=len(scenes),
+        persons=sum(len(scene.persons) for scene in scenes),
+        presences=sum(len(found.outcomes) for found in next(iter(findings.values()))),
+        detector_sha256=load_manifest(vision.detector, DetectorManifest)[0].net.sha256,
+        classifier_sha256=load_manifest(vision.classifier, ClassifierManifest)[0].net.sha256,
+        aims=aims(rates),
+        rates=rates,
+    )
+    print(tables(rates))
+    for aim, reached in report.aims.items():
+        print(f"{'reached' if reached else 'MISSED '}  {aim}")
+    if args.out is not None:
+        args.out.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
+    return 0
+
+
+def plan_scenes(persons: int, seed: int, size: tuple[int, int], material: Material) -> list[Scene]:
+    """Plan scenes until there are so many persons."""
+    portraits = material.portraits
+    rng = np.random.default_rng((seed, 3))
+    deck = Deck([one.label for one in portraits], [one.face.size_px for one in portraits], rng)
+    scenes: list[Scene] = []
+    while sum(len(scene.persons) for scene in scenes) < persons:
+        scenes.append(make_scene(len(scenes), seed, size, deck))
+    return scenes
+
+
+def watch_scene(
+    scene: Scene, material: Material, rates: tuple[int, ...], look: Path | None = None
+) -> dict[int, Findings]:
+    """Draw one scene once, show it to a pipeline for each rate, and give the findings by rate."""
+    settings, (detector, classifier) = Settings(), shipped_nets()
+    aspects = [portrait.aspect for portrait in material.portraits]
+    timeline = [sights_at(scene, aspects, frame) for frame in scene.instants()]
+    posters = [
+        poster_box(scene.poster, aspects[scene.poster.look], scene.shake_at(frame / BASE_FPS)) if scene.poster else None
+        for frame in scene.instants()
+    ]
+    there = presences(scene, timeline, settings.decision.forget_after_s - _HALF_S)
+    painter = Painter(scene, material.portraits, material.backdrops[scene.number % len(material.backdrops)])
+    watchers = {
+        rate: Watcher(
+            Pipeline(detector=detector, classifier=classifier, settings=settings, run_id=f"street{scene.number}")
+        )
+        for rate in rates
+    }
+    for frame in scene.instants():
+        due = [watcher for rate, watcher in watchers.items() if frame % (BASE_FPS // rate) == 0]
+        if due:
+            pixels = painter.draw(frame, timeline[frame])
+            for watcher in due:
+                watcher.step(frame, pixels)
+            if look is not None and frame % (10 * BASE_FPS) == 5 * BASE_FPS:
+                look.mkdir(parents=True, exist_ok=True)
+                picture = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+                cv2.imwrite(str(look / f"scene-{scene.number}-{frame // BASE_FPS}s.png"), picture)
+    return {
+        rate: judge(scene.number, there, timeline, posters, watcher.finish(), blind=watcher.blind)
+        for rate, watcher in watchers.items()
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
