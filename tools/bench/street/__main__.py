@@ -8,6 +8,7 @@ Every frame is drawn once and shown to one pipeline for each rate; time is the f
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,7 @@ from tools.bench.agent import shipped_nets
 from tools.bench.street.figures import Rate, aims, sum_up, tables
 from tools.bench.street.match import Findings, judge
 from tools.bench.street.material import Material, load_material
+from tools.bench.street.oracle import Oracle
 from tools.bench.street.paint import Painter, poster_box
 from tools.bench.street.plan import BASE_FPS, Deck, Scene, make_scene
 from tools.bench.street.truth import presences, sights_at
@@ -32,14 +34,14 @@ _HALF_S = 0.5  # of the agent's patience: who is away for nearly as long may be 
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What is written. detector_sha256, classifier_sha256: of the nets that were measured."""
+    """What is written. nets: `shipped`, those of the two sha256, or `the truth`."""
 
     command: str
+    nets: str
     seed: int
     size: str
     scenes: int
     persons: int
-    presences: int
     detector_sha256: str
     classifier_sha256: str
     aims: dict[str, bool]
@@ -53,6 +55,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rates", type=int, nargs="+", default=list(_RATES), help=f"each divides {BASE_FPS}")
     parser.add_argument("--size", choices=_SIZES, default="640x480")
+    parser.add_argument("--true-nets", action="store_true", help="nets that know the truth: what following loses")
     parser.add_argument("--out", type=Path, help="write the figures there, as JSON")
     parser.add_argument("--look", type=Path, metavar="DIR", help="write some frames there; they show real people")
     args = parser.parse_args()
@@ -62,31 +65,37 @@ def main() -> int:
     material = load_material(args.seed)
     scenes = plan_scenes(args.persons, args.seed, _SIZES[args.size], material)
     findings: dict[int, list[Findings]] = {rate: [] for rate in sorted(set(args.rates))}
-    for scene in scenes:
-        for rate, found in watch_scene(scene, material, tuple(findings), args.look).items():
-            findings[rate].append(found)
-        print(f"scene {scene.number + 1} of {len(scenes)}: {len(scene.persons)} persons", file=sys.stderr, flush=True)
+    for done, scene in enumerate(scenes, start=1):
+        found = watch_scene(scene, material, tuple(findings), true_nets=args.true_nets, look=args.look)
+        for rate, one in found.items():
+            findings[rate].append(one)
+        report = report_of(args, scenes[:done], findings)
+        if args.out is not None:  # after every scene: whoever stops it has the figures up to here
+            args.out.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
+        print(f"scene {done} of {len(scenes)}, {report.persons} persons", file=sys.stderr, flush=True)
+    print(tables(report.rates))
+    for aim, reached in report.aims.items():
+        print(f"{'reached' if reached else 'MISSED '}  {aim}")
+    return 0
+
+
+def report_of(args: argparse.Namespace, scenes: Sequence[Scene], findings: dict[int, list[Findings]]) -> Report:
+    """Sum up the findings of these scenes."""
     rates = [sum_up(rate, found) for rate, found in findings.items()]
     vision = Settings().vision
-    report = Report(
-        command="python -m tools.bench.street "
-        f"--persons {args.persons} --seed {args.seed} --rates {' '.join(map(str, findings))} --size {args.size}",
+    given = f"--persons {args.persons} --seed {args.seed} --rates {' '.join(map(str, findings))} --size {args.size}"
+    return Report(
+        command=f"python -m tools.bench.street {given}{' --true-nets' if args.true_nets else ''}",
+        nets="the truth" if args.true_nets else "shipped",
         seed=args.seed,
         size=args.size,
         scenes=len(scenes),
         persons=sum(len(scene.persons) for scene in scenes),
-        presences=sum(len(found.outcomes) for found in next(iter(findings.values()))),
         detector_sha256=load_manifest(vision.detector, DetectorManifest)[0].net.sha256,
         classifier_sha256=load_manifest(vision.classifier, ClassifierManifest)[0].net.sha256,
         aims=aims(rates),
         rates=rates,
     )
-    print(tables(rates))
-    for aim, reached in report.aims.items():
-        print(f"{'reached' if reached else 'MISSED '}  {aim}")
-    if args.out is not None:
-        args.out.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
-    return 0
 
 
 def plan_scenes(persons: int, seed: int, size: tuple[int, int], material: Material) -> list[Scene]:
@@ -101,10 +110,15 @@ def plan_scenes(persons: int, seed: int, size: tuple[int, int], material: Materi
 
 
 def watch_scene(
-    scene: Scene, material: Material, rates: tuple[int, ...], look: Path | None = None
+    scene: Scene,
+    material: Material,
+    rates: tuple[int, ...],
+    *,
+    true_nets: bool = False,
+    look: Path | None = None,
 ) -> dict[int, Findings]:
     """Draw one scene once, show it to a pipeline for each rate, and give the findings by rate."""
-    settings, (detector, classifier) = Settings(), shipped_nets()
+    settings = Settings()
     aspects = [portrait.aspect for portrait in material.portraits]
     timeline = [sights_at(scene, aspects, frame) for frame in scene.instants()]
     posters = [
@@ -113,6 +127,8 @@ def watch_scene(
     ]
     there = presences(scene, timeline, settings.decision.forget_after_s - _HALF_S)
     painter = Painter(scene, material.portraits, material.backdrops[scene.number % len(material.backdrops)])
+    oracle = Oracle(scene, timeline)
+    detector, classifier = (oracle, oracle) if true_nets else shipped_nets()
     watchers = {
         rate: Watcher(
             Pipeline(detector=detector, classifier=classifier, settings=settings, run_id=f"street{scene.number}")
@@ -122,6 +138,7 @@ def watch_scene(
     for frame in scene.instants():
         due = [watcher for rate, watcher in watchers.items() if frame % (BASE_FPS // rate) == 0]
         if due:
+            oracle.frame = frame
             pixels = painter.draw(frame, timeline[frame])
             for watcher in due:
                 watcher.step(frame, pixels)

@@ -128,16 +128,16 @@ def judge(
 def _whose(box: Box, sights: Sequence[Sight], poster: Box | None) -> tuple[int, bool]:
     """Give whose head a box is on, and whether that shows its face."""
     worth = {
-        (sight.head.person, sight.glimpsed): _overlap(box, sight.head.box) * (_HIDDEN_COUNTS + sight.shown)
+        (sight.head.person, sight.glimpsed): overlap(box, sight.head.box) * (_HIDDEN_COUNTS + sight.shown)
         for sight in sights
     }
     if poster is not None:
-        worth[_POSTER, True] = _overlap(box, poster)
+        worth[_POSTER, True] = overlap(box, poster)
     best = max(worth, key=lambda key: worth[key], default=None)
     return (_NOBODY, False) if best is None or worth[best] <= 0 else best
 
 
-def _overlap(box: Box, face: Box) -> float:
+def overlap(box: Box, face: Box) -> float:
     """Give the IoU of a box that is on a face, else 0."""
     width = min(box.x1, face.x1) - max(box.x0, face.x0)
     height = min(box.y1, face.y1) - max(box.y0, face.y0)

@@ -16,8 +16,11 @@ FACE_M = 0.19
 SIZES_PX = (12.0, 20.0, 32.0, 48.0, 80.0)  # the edges of the size classes; each gets as many persons
 BASE_FPS = 30  # truth is known at these instants; slower cameras see some of them
 SHAKE_MAX_PX = 8
+_RUN_M_S = 2.0  # who is faster runs, and goes straight on
+_SHARPER, _SOFTER, _LARGE_PX = 1.25, 0.75, 48.0  # a small face comes from a larger one, a large one may be enlarged
 _AT_ONCE = 8  # persons in the picture, at most
 _TRIES = 60
+_AROUND_S = np.linspace(-0.6, 0.6, 9)
 _TURN_S = 0.4  # from facing the camera to facing away
 _STEP_HZ = 1.8
 _OUTSIDE_FACES = 2.6  # half a body and some: so far beside the picture nothing of a person is in it
@@ -63,8 +66,9 @@ class Person:
         if not self.way[0].at_s <= at_s <= self.way[-1].at_s:
             return None
         times = [step.at_s for step in self.way]
-        x_m = float(np.interp(at_s, times, [step.x_m for step in self.way]))
-        return x_m, float(np.interp(at_s, times, [step.z_m for step in self.way]))
+        nearby = at_s + _AROUND_S  # nobody stops or turns round in an instant
+        x_m = float(np.interp(nearby, times, [step.x_m for step in self.way]).mean())
+        return x_m, float(np.interp(nearby, times, [step.z_m for step in self.way]).mean())
 
     def yaw_deg(self, at_s: float) -> float:
         """Give how far the head is turned from the camera: 0 towards it, 180 away."""
@@ -127,17 +131,18 @@ class Deck:
     """Deals the faces at hand, each once before any comes again, and only those that are sharp enough for a size."""
 
     def __init__(self, labels: list[Label], own_px: list[float], rng: np.random.Generator) -> None:
-        """own_px: how large the face is in its picture; it may be shown a third larger than that."""
+        """own_px: how large the face is in its picture."""
         self._labels, self._own_px, self._rng = labels, own_px, rng
         self._left: list[int] = []
 
     def deal(self, label: Label, size_px: float) -> int:
         """Give a face of that label. Raises ValueError where none is large enough."""
+        needed_px = min(_SHARPER * size_px, max(_LARGE_PX, _SOFTER * size_px))
         for again in (False, True):
             if again:
                 self._left += [int(look) for look in self._rng.permutation(len(self._labels))]
             for place, look in enumerate(self._left):
-                if self._labels[look] == label and self._own_px[look] * 4 / 3 >= size_px:
+                if self._labels[look] == label and self._own_px[look] >= needed_px:
                     return self._left.pop(place)
         raise ValueError(f"no face labelled {label} can be shown at {size_px:.0f} px; give more faces")
 
@@ -227,14 +232,15 @@ def _draw_way(
         far_m = near_m * float(rng.uniform(1.0, 2.2))
         middle = near_m * float(rng.uniform(-0.35, 0.35)) * view.width / view.focal_px
         begin = (side * _beside_m(view, far_m), far_m) if one == 0 else (steps[-1].x_m, steps[-1].z_m)
-        side = side if rng.random() < 0.25 else -side
+        side = side if rng.random() < 0.25 and pace < _RUN_M_S else -side
         out_m = near_m * float(rng.uniform(0.9, 1.4))
         end = (side * _beside_m(view, out_m), out_m)
         steps.append(Step(at_s=at_s, x_m=begin[0], z_m=begin[1]))
         at_s += math.dist(begin, (middle, near_m)) / pace
         steps.append(Step(at_s=at_s, x_m=middle, z_m=near_m))
-        if one == 0 and back_s:
-            begin_s = at_s - float(rng.uniform(0, 0.5)) * back_s
+        if one == 0 and back_s:  # while he stands, or walks straight on
+            before = not stay_s and rng.random() < 0.5
+            begin_s = at_s + float(rng.uniform(0.2, 0.8)) - before * (back_s + 1)
             turns.append((begin_s, begin_s + back_s))
         if stay_s:
             at_s += stay_s
