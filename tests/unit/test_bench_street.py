@@ -160,6 +160,24 @@ def test_a_story_with_the_looks_of_two_persons_is_mixed_up() -> None:
     assert [story.mixed for story in told(scene, "merged").stories] == [True]
 
 
+@pytest.mark.parametrize(("down", "about"), [(0.0, "person"), (3.0, "body"), (-4.0, "background")])
+def test_what_nobody_is_is_named(down: float, about: str) -> None:
+    scene = street(somebody(0, (0, -3, 4), (15, 3, 4)))
+    timeline = timeline_of(scene)
+    sightings = []
+    for frame in range(150, 250, 2):
+        face = timeline[frame][0].head.box
+        below = down * face.height
+        moved = Box(face.x0, face.y0 + below, face.x1, face.y1 + below)
+        sightings.append(Sighting(frame=frame, box=moved, looked=True))
+    story = Story(track=1, person="p-1", label="mask", sightings=sightings)
+
+    found = judge(0, presences(scene, timeline, BREAK_S), timeline, [None] * len(timeline), [story], backdrop="wall")
+
+    assert [one.about for one in found.stories] == [about]
+    assert sum_up(15, [found]).nobody_before == ({} if about == "person" else {"wall": 1})
+
+
 def test_the_back_of_a_head_is_nobody() -> None:
     scene = street(somebody(0, (0, -3, 4), (15, 3, 4), turns=((2, 14),)))
     timeline = timeline_of(scene)

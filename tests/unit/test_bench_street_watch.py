@@ -114,7 +114,7 @@ def test_a_head_comes_to_lie_on_its_box_to_a_part_of_a_pixel() -> None:
 
 
 def test_with_nets_that_know_the_truth_nothing_is_wrong_or_about_nobody(material: Material, scene: Scene) -> None:
-    found = watch_scene(scene, material, (5, 15), true_nets=True)
+    found = watch_scene(scene, material, (5, 15))
 
     for fps in (5, 15):
         rate = sum_up(fps, [found[fps]])
@@ -122,7 +122,7 @@ def test_with_nets_that_know_the_truth_nothing_is_wrong_or_about_nobody(material
         assert rate.aim.once.percent == 100
         assert rate.aim.right.percent == 100
         assert rate.nobody.hits == 0
-    again = watch_scene(scene, material, (15,), true_nets=True)
+    again = watch_scene(scene, material, (15,))
     assert again[15] == found[15]
 
 

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from agent.pipeline import Pipeline
+from agent.seams import Classifier, Detector
 from agent.settings import Settings
 from agent.vision.model import ClassifierManifest, DetectorManifest, load_manifest
 from tools.bench.agent import shipped_nets
@@ -65,11 +66,16 @@ def main() -> int:
     material = load_material(args.seed)
     scenes = plan_scenes(args.persons, args.seed, _SIZES[args.size], material)
     findings: dict[int, list[Findings]] = {rate: [] for rate in sorted(set(args.rates))}
+    vision, nets = Settings().vision, None if args.true_nets else shipped_nets()
+    digests = (
+        load_manifest(vision.detector, DetectorManifest)[0].net.sha256,
+        load_manifest(vision.classifier, ClassifierManifest)[0].net.sha256,
+    )
     for done, scene in enumerate(scenes, start=1):
-        found = watch_scene(scene, material, tuple(findings), true_nets=args.true_nets, look=args.look)
+        found = watch_scene(scene, material, tuple(findings), nets=nets, look=args.look)
         for rate, one in found.items():
             findings[rate].append(one)
-        report = report_of(args, scenes[:done], findings)
+        report = report_of(args, scenes[:done], findings, digests)
         if args.out is not None:  # after every scene: whoever stops it has the figures up to here
             args.out.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
         print(f"scene {done} of {len(scenes)}, {report.persons} persons", file=sys.stderr, flush=True)
@@ -79,10 +85,14 @@ def main() -> int:
     return 0
 
 
-def report_of(args: argparse.Namespace, scenes: Sequence[Scene], findings: dict[int, list[Findings]]) -> Report:
+def report_of(
+    args: argparse.Namespace,
+    scenes: Sequence[Scene],
+    findings: dict[int, list[Findings]],
+    digests: tuple[str, str],
+) -> Report:
     """Sum up the findings of these scenes."""
     rates = [sum_up(rate, found) for rate, found in findings.items()]
-    vision = Settings().vision
     given = f"--persons {args.persons} --seed {args.seed} --rates {' '.join(map(str, findings))} --size {args.size}"
     return Report(
         command=f"python -m tools.bench.street {given}{' --true-nets' if args.true_nets else ''}",
@@ -91,8 +101,8 @@ def report_of(args: argparse.Namespace, scenes: Sequence[Scene], findings: dict[
         size=args.size,
         scenes=len(scenes),
         persons=sum(len(scene.persons) for scene in scenes),
-        detector_sha256=load_manifest(vision.detector, DetectorManifest)[0].net.sha256,
-        classifier_sha256=load_manifest(vision.classifier, ClassifierManifest)[0].net.sha256,
+        detector_sha256=digests[0],
+        classifier_sha256=digests[1],
         aims=aims(rates),
         rates=rates,
     )
@@ -114,10 +124,13 @@ def watch_scene(
     material: Material,
     rates: tuple[int, ...],
     *,
-    true_nets: bool = False,
+    nets: tuple[Detector, Classifier] | None = None,
     look: Path | None = None,
 ) -> dict[int, Findings]:
-    """Draw one scene once, show it to a pipeline for each rate, and give the findings by rate."""
+    """Draw one scene once, show it to a pipeline for each rate, and give the findings by rate.
+
+    nets: None for those that know the truth. look: a folder for some of the frames.
+    """
     settings = Settings()
     aspects = [portrait.aspect for portrait in material.portraits]
     timeline = [sights_at(scene, aspects, frame) for frame in scene.instants()]
@@ -126,9 +139,10 @@ def watch_scene(
         for frame in scene.instants()
     ]
     there = presences(scene, timeline, settings.decision.forget_after_s - _HALF_S)
-    painter = Painter(scene, material.portraits, material.backdrops[scene.number % len(material.backdrops)])
+    backdrop = material.backdrops[scene.number % len(material.backdrops)]
+    painter = Painter(scene, material.portraits, backdrop)
     oracle = Oracle(scene, timeline)
-    detector, classifier = (oracle, oracle) if true_nets else shipped_nets()
+    detector, classifier = nets or (oracle, oracle)
     watchers = {
         rate: Watcher(
             Pipeline(detector=detector, classifier=classifier, settings=settings, run_id=f"street{scene.number}")
@@ -147,7 +161,15 @@ def watch_scene(
                 picture = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
                 cv2.imwrite(str(look / f"scene-{scene.number}-{frame // BASE_FPS}s.png"), picture)
     return {
-        rate: judge(scene.number, there, timeline, posters, watcher.finish(), blind=watcher.blind)
+        rate: judge(
+            scene.number,
+            there,
+            timeline,
+            posters,
+            watcher.finish(),
+            backdrop=backdrop.name,
+            blind=watcher.blind,
+        )
         for rate, watcher in watchers.items()
     }
 

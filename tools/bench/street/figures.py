@@ -66,6 +66,7 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
     mixed_up: Share
     nobody: Share
     nobody_what: dict[str, int]
+    nobody_before: dict[str, int]
     nobody_where: list[Told]
     posters: int
     poster_stories: int
@@ -98,6 +99,9 @@ def sum_up(fps: int, scenes: Iterable[Findings]) -> Rate:
         mixed_up=Share.of(sum(story.mixed for story in about_persons), len(about_persons)),
         nobody=Share.of(len(nobody), max(len(counted), len(nobody))),  # more of them than persons would be 100 too
         nobody_what=_count(story.about for story in nobody),
+        nobody_before=_count(
+            one.backdrop for one in many for story in one.stories if story.about not in ("person", "poster")
+        ),
         nobody_where=nobody,
         posters=sum(one.posters for one in many),
         poster_stories=sum(story.about == "poster" for story in stories),
@@ -151,9 +155,9 @@ def tables(rates: Sequence[Rate]) -> str:
     ]
     parts += ["", *_row(head, rule=True)]
     for rate in rates:
-        what = ", ".join(f"{name} {count}" for name, count in rate.nobody_what.items()) or "-"
+        what, before = _words(rate.nobody_what), _words(rate.nobody_before)
         numbers = [f"{rate.posters}", f"{rate.poster_stories}", f"{rate.false_blind}"]
-        parts += _row([f"{rate.fps}", f"{rate.stories}", f"{rate.mixed_up}", f"{rate.nobody}", what, *numbers])
+        parts += _row([f"{rate.fps}", f"{rate.stories}", f"{rate.mixed_up}", f"{rate.nobody}", what, before, *numbers])
     for rate in rates:
         parts += ["", f"At {rate.fps} frames/s, by size in pixels and, from 20 px on, by label:", ""]
         parts += _row(["", "persons", *head_of_groups(), "unsure: why", "missed: why", "twice: why"], rule=True)

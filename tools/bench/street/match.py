@@ -14,10 +14,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
+import numpy as np
 
 from agent.seams import Box, Label, Reason, Verdict
 from tools.bench.street.plan import BASE_FPS
-from tools.bench.street.truth import Presence, Sight
+from tools.bench.street.truth import Presence, Sight, covers
 from tools.bench.street.watch import Story
 
 _OVERLAP_MIN = 0.2  # IoU; a box on a small face is easily half a face off
@@ -43,7 +44,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """One story that was told. about: person, poster, or what nobody was; mixed: with another person."""
+    """One story that was told. about: person, poster, or what nobody is; mixed: with another person."""
 
     scene: int
     about: str
@@ -54,10 +55,11 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one scene, or of many."""
+    """Of one scene. posters: how many hang there; blind: how often the agent called the camera blind."""
 
     outcomes: list[Outcome]
     stories: list[Told]
+    backdrop: str
     posters: int
     blind: int
 
@@ -76,7 +78,7 @@ class _Owned:
         )
         most, _ = max(Counter(found).items(), key=lambda item: item[1], default=((_NOBODY, False), 0))
         self.owner = most[0] if most[1] else _NOBODY
-        self.about = "background or body" if most[0] == _NOBODY else "back of a head"
+        self.about = "back of a head" if most[0] != _NOBODY else _what(story, timeline)
 
     def seen_in(self, presence: Presence) -> int:
         """Count the sightings of somebody's face during a presence."""
@@ -98,6 +100,7 @@ def judge(
     posters: Sequence[Box | None],
     stories: Sequence[Story],
     *,
+    backdrop: str = "",
     blind: int = 0,
 ) -> Findings:
     """Judge all stories of one scene. timeline, posters: what is to be seen in each frame at BASE_FPS."""
@@ -122,7 +125,8 @@ def judge(
         _outcome(scene, presence, [one for one, at in zip(owned, places, strict=True) if at == number], owned, timeline)
         for number, presence in enumerate(presences)
     ]
-    return Findings(outcomes=outcomes, stories=told, posters=int(any(box is not None for box in posters)), blind=blind)
+    hung = int(any(box is not None for box in posters))
+    return Findings(outcomes=outcomes, stories=told, backdrop=backdrop, posters=hung, blind=blind)
 
 
 def _whose(box: Box, sights: Sequence[Sight], poster: Box | None) -> tuple[int, bool]:
@@ -135,6 +139,15 @@ def _whose(box: Box, sights: Sequence[Sight], poster: Box | None) -> tuple[int, 
         worth[_POSTER, True] = overlap(box, poster)
     best = max(worth, key=lambda key: worth[key], default=None)
     return (_NOBODY, False) if best is None or worth[best] <= 0 else best
+
+
+def _what(story: Story, timeline: Sequence[Sequence[Sight]]) -> str:
+    """Say what a story that is on no head is mostly on."""
+    on_bodies = 0
+    for one in story.sightings:
+        x, y = (np.array([value]) for value in one.box.centre)
+        on_bodies += any(covers(sight.head.box, x, y).item() for sight in timeline[one.frame])
+    return "body" if on_bodies > len(story.sightings) / 2 else "background"
 
 
 def overlap(box: Box, face: Box) -> float:

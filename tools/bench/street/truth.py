@@ -119,11 +119,11 @@ def _shown(box: Box, nearer: Sequence[Head], view: View) -> float:
     points_x, points_y = x + across[oval] * half_width, y + down[oval] * half_height
     seen = (points_x >= 0) & (points_x < view.width) & (points_y >= 0) & (points_y < view.height)
     for other in nearer:
-        seen &= ~_covers(other.box, points_x, points_y)
+        seen &= ~covers(other.box, points_x, points_y)
     return float(seen.mean())
 
 
-def _covers(box: Box, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
+def covers(box: Box, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Tell which points the head or the body of somebody hides."""
     side, up, down = HEAD
     (middle_x, middle_y), width, height = box.centre, box.width, box.height
