@@ -186,7 +186,7 @@ def test_the_back_of_a_head_is_nobody() -> None:
 
     found = judge(0, presences(scene, timeline, BREAK_S), timeline, [None] * len(timeline), [story])
 
-    assert [one.about for one in found.stories] == ["back of a head"]
+    assert [one.about for one in found.stories] == ["head that shows no face"]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import cv2
 import msgspec
 import numpy as np
 
+from agent.errors import InputError
 from agent.pipeline import Pipeline
 from agent.seams import Classifier, Detector
 from agent.settings import Settings
@@ -50,7 +51,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def main() -> int:
-    """Draw, watch, judge, print, write. Returns 0."""
+    """Draw, watch, judge, print, write. Returns 65 where the data is missing, else 0."""
     parser = argparse.ArgumentParser(prog="python -m tools.bench.street", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--persons", type=int, default=500, help="as many different persons at least")
     parser.add_argument("--seed", type=int, default=1)
@@ -62,8 +63,14 @@ def main() -> int:
     args = parser.parse_args()
     if any(rate < 1 or BASE_FPS % rate for rate in args.rates) or args.persons < 1:
         parser.error(f"--persons is at least 1, and each of --rates divides {BASE_FPS}")
+    if args.out is not None and not args.out.parent.is_dir():
+        parser.error(f"{args.out}: there is no folder {args.out.parent}; make it first")
     cv2.setNumThreads(1)
-    material = load_material(args.seed)
+    try:
+        material = load_material(args.seed)
+    except FileNotFoundError as error:
+        print(error, file=sys.stderr)
+        return InputError.exit_code
     scenes = plan_scenes(args.persons, args.seed, _SIZES[args.size], material)
     findings: dict[int, list[Findings]] = {rate: [] for rate in sorted(set(args.rates))}
     vision, nets = Settings().vision, None if args.true_nets else shipped_nets()

@@ -6,7 +6,7 @@ a story to whom most of its sightings belong to, and there to the presence that 
 - Who was clear to see for a second counts: he is to be told once. A presence ends when the face was not to be seen for
   longer than the agent waits, less half a second; a break that is hardly that long may be told as one story or as two.
 - Mixed up: another person has two looks of a story or more, and a fifth of them or more.
-- Nobody: told, and mostly neither a face of somebody nor the poster's. The back of a head is no face.
+- Nobody: told, and mostly neither on a head nor on the poster, or on a head that was turned away or hidden throughout.
 """
 
 import math
@@ -26,6 +26,7 @@ _SIZES_MAX = 2.2  # how much larger or smaller a box with its centre in the face
 _NEAR_S = 1.0  # from a presence
 _HIDDEN_COUNTS = 0.25
 _MIXED_LOOKS, _MIXED_PART = 2, 0.2
+_FACES_MIN = 2  # sightings in which the face is to be seen
 _POSTER, _NOBODY = -1, -2
 
 
@@ -76,9 +77,10 @@ class _Owned:
         self.looks = Counter(
             who for one, (who, facing) in zip(story.sightings, found, strict=True) if one.looked and facing
         )
-        most, _ = max(Counter(found).items(), key=lambda item: item[1], default=((_NOBODY, False), 0))
-        self.owner = most[0] if most[1] else _NOBODY
-        self.about = "back of a head" if most[0] != _NOBODY else _what(story, timeline)
+        most, _ = Counter(who for who, _ in found).most_common(1)[0]
+        faces = sum(who == most for _, who in self.times)
+        self.owner = most if faces >= _FACES_MIN else _NOBODY
+        self.about = "head that shows no face" if most != _NOBODY else _what(story, timeline)
 
     def seen_in(self, presence: Presence) -> int:
         """Count the sightings of somebody's face during a presence."""
