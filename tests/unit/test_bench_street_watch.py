@@ -7,9 +7,10 @@ import pytest
 
 from agent.seams import LABELS, Box
 from tools.bench.street.__main__ import plan_scenes, watch_scene
+from tools.bench.street.figure import Sprite
 from tools.bench.street.figures import sum_up
 from tools.bench.street.material import Backdrop, Material, Portrait, portraits_of
-from tools.bench.street.paint import Painter, Sprite
+from tools.bench.street.paint import Painter
 from tools.bench.street.plan import BASE_FPS, Deck, Person, Scene, Step, View, make_scene
 from tools.bench.street.truth import sights_at
 from tools.train.data import generated_faces
@@ -98,7 +99,7 @@ def test_who_turns_away_shows_a_dark_head(material: Material) -> None:
 def test_a_head_comes_to_lie_on_its_box_to_a_part_of_a_pixel() -> None:
     square = np.full((120, 120, 3), 40, np.uint8)
     square[30:90, 30:90] = 220
-    sprite = Sprite(Portrait(id="x", label="mask", pixels=square, face=Box(30, 30, 90, 90)), flip=False)
+    sprite = Sprite(np.dstack([square, np.full((120, 120), 255)]).astype(np.float32), Box(30, 30, 90, 90))
     for size in (60.0, 37.3, 15.0):
         canvas = np.full((100, 100, 3), 40, np.uint8)
 

@@ -17,7 +17,9 @@ _YAW_MAX_DEG = 35.0
 _GLIMPSED_MIN = 0.3
 _GRID = np.linspace(-0.8, 0.8, 5)
 # The head that is drawn, in widths and heights of the face from its centre: to the side, up, down.
-HEAD = (0.64, 0.72, 0.58)
+HEAD = (0.64, 0.72, 0.7)
+# The right half of a body, in widths from the middle and heights from the top of the face.
+_BODY = ((0.32, 0.9), (0.34, 1.2), (0.95, 1.36), (1.2, 1.65), (1.28, 3.6), (1.1, 4.5), (0.85, 4.8), (0.7, 8.2))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +87,9 @@ def head_at(person: Person, view: View, aspect: float, shake: tuple[int, int], a
 
 
 def body_of(box: Box) -> NDArray[np.float32]:
-    """Give the corners of the body under a face, (n, 2) x, y: neck, shoulders, trunk down to the hips."""
+    """Give the corners of the body under a face, (n, 2) x, y: neck to feet on the right, and back on the left."""
     (x, _), width, height = box.centre, box.width, box.height
-    right = [(0.32, 0.9), (0.34, 1.2), (0.95, 1.32), (1.2, 1.55), (1.3, 3.4), (0.9, 4.6)]
-    half = np.array(right) * (width, height)
+    half = np.array(_BODY) * (width, height)
     mirrored = (half * (-1, 1))[::-1]
     corners: NDArray[np.float32] = (np.concatenate([half, mirrored]) + np.array([x, box.y0])).astype(np.float32)
     return corners
@@ -129,7 +130,7 @@ def covers(box: Box, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[
     (middle_x, middle_y), width, height = box.centre, box.width, box.height
     above = np.where(y < middle_y, up * height, down * height)
     head = ((x - middle_x) / (side * width)) ** 2 + ((y - middle_y) / above) ** 2 <= 1
-    corners = body_of(box)[:6]  # the right half, from top to bottom
+    corners = body_of(box)[: len(_BODY)]
     reach = np.interp(y, corners[:, 1], corners[:, 0] - middle_x, left=-1.0)
     covered: NDArray[np.bool_] = head | ((np.abs(x - middle_x) <= reach) & (y >= corners[0, 1]))
     return covered
