@@ -1,11 +1,15 @@
 """The street drawn and watched: with drawn faces, and with nets that know the truth before the agent's pipeline."""
 
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from agent.seams import LABELS, Box
+from tools.bench.street import __main__ as command
 from tools.bench.street.__main__ import plan_scenes, watch_scene
 from tools.bench.street.figure import Sprite
 from tools.bench.street.figures import sum_up
@@ -22,6 +26,19 @@ def drawn_material() -> Material:
     plain = np.full((240, 320, 3), (120, 130, 110), np.uint8)
     plain[::8] = 150
     return Material(portraits=portraits, backdrops=[Backdrop(name="drawn", frames=[plain, plain[::-1]])])
+
+
+def enlarged(material: Material) -> Material:
+    portraits = [
+        Portrait(
+            id=one.id,
+            label=one.label,
+            pixels=one.pixels.repeat(2, axis=0).repeat(2, axis=1),
+            face=Box(*(2 * value for value in one.face)),
+        )
+        for one in material.portraits
+    ]
+    return Material(portraits=portraits, backdrops=material.backdrops)
 
 
 @pytest.fixture(scope="module")
@@ -127,12 +144,51 @@ def test_with_nets_that_know_the_truth_nothing_is_wrong_or_about_nobody(material
     assert again[15] == found[15]
 
 
-def test_scenes_are_planned_until_there_are_persons_enough(material: Material) -> None:
-    large = [
-        Portrait(id=one.id, label=one.label, pixels=_double(one), face=_doubled(one.face)) for one in material.portraits
-    ]
+def test_the_command_writes_its_figures_and_some_frames(
+    material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "load_material", lambda seed: enlarged(material))
+    monkeypatch.setattr(command, "make_scene", partial(make_scene, duration_s=10.0))
+    out = tmp_path / "street.json"
+    given = ["--persons", "2", "--rates", "15", "5", "--true-nets", "--out", str(out), "--look", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["street", *given])
 
-    scenes = plan_scenes(40, 1, (640, 480), Material(portraits=large, backdrops=material.backdrops))
+    assert command.main() == 0
+
+    report = msgspec.json.decode(out.read_bytes(), type=command.Report)
+    assert [rate.fps for rate in report.rates] == [5, 15]
+    assert report.persons >= 2
+    assert report.nets == "the truth"
+    assert (tmp_path / "scene-0-5s.png").exists()
+    assert "15 frames/s: told once" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("given", "code"), [(["--rates", "7"], 2), (["--persons", "0"], 2), (["--out", "no/x"], 2)])
+def test_options_that_make_no_sense_are_one_line(
+    given: list[str], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["street", *given])
+
+    with pytest.raises(SystemExit) as stop:
+        command.main()
+
+    assert stop.value.code == code
+    assert "error: " in capsys.readouterr().err
+
+
+def test_missing_data_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["street"])
+
+    assert command.main() == 65
+
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_scenes_are_planned_until_there_are_persons_enough(material: Material) -> None:
+    scenes = plan_scenes(40, 1, (640, 480), enlarged(material))
 
     assert sum(len(scene.persons) for scene in scenes) >= 40 > sum(len(scene.persons) for scene in scenes[:-1])
 
@@ -147,11 +203,3 @@ def test_only_faces_with_surroundings_and_a_plain_label_are_taken() -> None:
 
     assert {one.id for one in taken} == {f"drawn_{place}" for place in range(3, 9)}
     assert {one.label for one in taken} == set(LABELS)
-
-
-def _double(portrait: Portrait) -> np.ndarray:
-    return portrait.pixels.repeat(2, axis=0).repeat(2, axis=1)
-
-
-def _doubled(box: Box) -> Box:
-    return Box(*(2 * value for value in box))
