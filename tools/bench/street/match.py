@@ -119,8 +119,8 @@ def judge(
                     about=about,
                     label=one.story.label,
                     mixed=one.mixed,
-                    begin_s=first.frame / BASE_FPS,
-                    box=first.box,
+                    begin_s=round(first.frame / BASE_FPS, 2),
+                    box=Box(*(round(side, 1) for side in first.box)),
                 )
             )
     outcomes = [
