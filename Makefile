@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster board board-arm home-assistant chaos chaos-smoke soak herd web web-serve web-test web-speed check cov bench bench-page contract model test-train lock clean
+.PHONY: help demo test test-cluster board board-arm home-assistant chaos chaos-smoke soak herd web web-serve web-test web-speed check cov bench bench-page street contract model test-train lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
@@ -77,6 +77,9 @@ bench: $(READY) ## every budget, measured
 
 bench-page: $(READY) ## the fleet page over ten million events (15 GB of /var/tmp, three minutes)
 	$(BIN)/python -m tools.bench.page
+
+street: $(READY) ## a street with known truth: persons found, told twice, mixed up, by size and frame rate (needs ../shared/data)
+	@$(BIN)/python -m tools.bench.street --out docs/street.json
 
 contract: $(READY) ## write JSON Schema and AsyncAPI anew from the types
 	$(BIN)/python -m tools.contract
