@@ -11,7 +11,8 @@ pytest.importorskip("tensorflow", reason="tensorflow is in the tools extra only"
 from tests.unit.test_quantize_band import invented
 from tools.quantize.conditions import EIGHT
 from tools.quantize.looks import softmax
-from tools.quantize.wrong_labels import WRONG_LABELS, surest_wrong
+from tools.quantize.wrong_labels import surest_wrong
+from tools.train.wrong_labels import WRONG_LABELS
 
 
 def test_every_row_of_the_list_is_in_the_data_and_labelled_as_it_says() -> None:

@@ -12,7 +12,7 @@ from tools.quantize.figures import INCORRECT, equal_shares
 from tools.quantize.looks import softmax
 from tools.quantize.trust import fit_temperature
 from tools.quantize.unseen import Unseen
-from tools.quantize.wrong_labels import WRONG_LABELS
+from tools.train.wrong_labels import WRONG_LABELS
 
 RISK = 0.0075
 """Of the answered mask and no_mask faces at most this share may be wrong, sources and labels counting equally: with it

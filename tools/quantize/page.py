@@ -178,7 +178,7 @@ def _answered(found: Mapping[str, Any]) -> str:
         f"{abstain['sharpness']:g}: chosen on the mask and bare faces of those of the eight sources that were left "
         f"out, each counting equally, so that at most {100 * risk['stated']:g} % of the answered tight crops are "
         f"wrong{words}, and no size, darkness or flatness is answered with more than {100 * risk['of_a_kind']:g} % "
-        f"wrong. {risk['wrong_labels']} rows whose label is wrong by eye (tools/quantize/wrong_labels.py) had no say "
+        f"wrong. {risk['wrong_labels']} rows whose label is wrong by eye (tools/train/wrong_labels.py) had no say "
         "in this, but count below.\n\n"
     )
     rows = [

@@ -25,7 +25,7 @@ from tools.quantize.figures import (
 )
 from tools.quantize.looks import softmax
 from tools.quantize.unseen import Unseen
-from tools.quantize.wrong_labels import WRONG_LABELS
+from tools.train.wrong_labels import WRONG_LABELS
 
 REASON_NAMES: tuple[Reason, ...] = get_args(Reason)
 CURVES = ("crop", "wide", "gray", "48 px", "24 px", "16 px", "12 px")

@@ -1,10 +1,8 @@
-"""Rows whose label is wrong by eye, found among the surest wrong answers; and the sheet on which to look for more.
+"""The sheet on which to look for rows whose label is wrong: the surest wrong answers, without those known already.
 
     python -m tools.quantize.wrong_labels            # .work/left-out/wrong.png, of the looks that left_out kept
 
-The sheet shows real people: it stays in .work/. Who looks only where a net disagrees finds no label that is wrong and
-agreed with, so these rows count in every figure of accuracy. They are left out of the choice of the abstain band only:
-there a handful of them, answered surely and rightly, would say that no net may ever be believed.
+The sheet shows real people: it stays in .work/. What is found goes to tools/train/wrong_labels.py.
 """
 
 import argparse
@@ -20,20 +18,8 @@ from tools.quantize.figures import INCORRECT
 from tools.quantize.looks import softmax
 from tools.quantize.unseen import LOOKS, Unseen
 from tools.train.data import load_faces
+from tools.train.wrong_labels import WRONG_LABELS
 
-WRONG_LABELS = {
-    "adi_e66440dac3_4": "labelled mask, bare",
-    "adi_e66440dac3_5": "labelled mask, bare behind another head",
-    "adi_ca3dfe1f23_0": "labelled no_mask, masked",
-    "maksssksksss518_29": "labelled mask, bare",
-    "maksssksksss633_0": "labelled mask, no face: lanterns",
-    "kagglecovid_00335": "labelled mask, bare",
-    "kaggle12k_03405": "labelled mask, three people in one crop",
-    "concordia_b_00115": "labelled no_mask, mask on the chin",
-    "concordia_b_00237": "labelled no_mask, mask on the chin",
-    "concordia_b_00899": "labelled no_mask, mask on the chin",
-    "concordia_b_01163": "labelled no_mask, mask on the chin",
-}
 _TILE_PX, _ACROSS = 128, 8
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from agent.seams import LABELS, Box, Label, Pixels
 from tools.train.data import Faces, load_faces
 from tools.train.pictures import load_pictures
+from tools.train.wrong_labels import WRONG_LABELS
 
 SHARED = Path("../shared/data")
 _CACHE = Path(".work/pictures")
@@ -30,18 +31,6 @@ _SOURCES = (
 )
 _UNLIKE = ("difficult", "gray", "synthetic", "occluder")  # flags: a gray head on a coloured body is nobody's
 _MARGIN = (0.15, 0.12, 0.1)  # of the face's side that its picture must show beside, above and below it
-_WRONG = (  # labels that are wrong by eye, as in tools.quantize.wrong_labels, which needs TensorFlow
-    "adi_e66440dac3_4",
-    "adi_e66440dac3_5",
-    "adi_ca3dfe1f23_0",
-    "maksssksksss518_29",
-    "maksssksksss633_0",
-    "kagglecovid_00335",
-    "concordia_b_00115",
-    "concordia_b_00237",
-    "concordia_b_00899",
-    "concordia_b_01163",
-)
 # Regions x, y, width, height of test pictures in which no face is, labelled or not: looked at one by one.
 _FREE = {
     "adi_fa6f8536cd": (0, 0, 544, 408),
@@ -141,7 +130,7 @@ def portraits_of(faces: Faces, rows: Sequence[int], seed: int) -> list[Portrait]
 
 
 def _is_usable(faces: Faces, row: int) -> bool:
-    if not faces.boxed[row] or faces.id[row] in _WRONG or any(flag in faces.flags[row] for flag in _UNLIKE):
+    if not faces.boxed[row] or str(faces.id[row]) in WRONG_LABELS or any(flag in faces.flags[row] for flag in _UNLIKE):
         return False
     box, height, width = faces.face_box(row), int(faces.height[row]), int(faces.width[row])
     beside, above, below = _MARGIN
