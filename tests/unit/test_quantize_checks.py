@@ -11,8 +11,7 @@ import pytest
 from agent.errors import ModelError
 from agent.vision.model import ClassifierManifest, load_manifest, models_folder
 from tools.quantize.checks import check_int8, compile_for_edge_tpu
-from tools.quantize.classifier import describe_classifier
-from tools.quantize.describe import write_model
+from tools.quantize.describe import describe_classifier, write_model
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ from agent.vision.classifier import MaskClassifier
 from agent.vision.crop import crop
 from agent.vision.model import Abstain, ClassifierManifest
 from agent.vision.runtime import CpuRuntime
-from tools.quantize.classifier import calibration_faces, crop_scale, describe_classifier, left_out_sources
+from tools.quantize.classifier import calibration_faces, crop_scale, left_out_sources
 from tools.quantize.conditions import CONDITIONS, show
 from tools.quantize.convert import float_answers, to_int8
-from tools.quantize.describe import write_model
+from tools.quantize.describe import describe_classifier, write_model
 from tools.train.data import Faces
 from tools.train.graph import load_checkpoint
 
