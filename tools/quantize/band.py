@@ -17,9 +17,8 @@ from tools.train.wrong_labels import WRONG_LABELS
 RISK = 0.0075
 """Of the answered mask and no_mask faces at most this share may be wrong, sources and labels counting equally: with it
 the street faces among them (k853) are right in 99.5 % of the answers. At 0.5 % a third of all looks has no answer."""
-KIND_FACTOR = 4.0
-"""Looks of one kind (so small, so dark, so flat) are refused when over this times RISK of those answered are wrong: at
-twice RISK a sixth of all faces were refused as dark to spare a handful of errors."""
+KIND_FACTOR = 1.5
+"""Looks of one kind (so small, so dark, so flat) are refused when over this times RISK of those answered are wrong."""
 CALIBRATED = ("crop", "frame", *AT_SIZE[:5])  # what a board sees: 12 px and more, in its surroundings or cut out
 LEVELS = (*np.arange(0.40, 0.9, 0.01).round(2).tolist(), *np.arange(0.90, 0.999, 0.002).round(3).tolist())
 
