@@ -130,7 +130,13 @@ def write_aim(path: Path) -> None:
     manifest, _ = load_manifest("mask-64", ClassifierManifest)
     random = np.random.default_rng(3)
     groups = []
-    for sizes, light, sharp in (((4, 14), 120, 300), ((9, 40), 90, 250), ((30, 200), 14, 90), ((30, 80), 160, 3)) * 5:
+    soft = manifest.abstain.sharpness / 2  # twice that at most, so under the limit
+    for sizes, light, sharp in (
+        ((4, 14), 120, 300),
+        ((9, 40), 90, 250),
+        ((30, 200), 12, 90),
+        ((30, 80), 160, soft),
+    ) * 5:
         looks = [
             Look(
                 probs=(0.9, 0.05, 0.05),
