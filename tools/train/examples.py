@@ -24,7 +24,7 @@ class Recipe:
     hold: float = 0.20  # bare faces that get an object before mouth or nose
     beard: float = 0.05
     hidden: float = 2.0  # times as often as others: bare faces with a real hand, cup or medal before them
-    swap: float = 0.35  # faces whose upper half is somebody else's, of another source
+    swap: float = 0.35  # faces whose upper half is somebody else's, of any source
     cover: float = 0.08  # faces with dark glasses, a brim or a fringe
     favour: tuple[str, ...] = ()  # sources of one's own camera: together they get a share whatever their size
     favour_share: float = 0.3

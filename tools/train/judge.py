@@ -12,8 +12,8 @@ from agent.seams import LABELS, Box
 from agent.vision.crop import crop
 from tools.train.data import Faces
 from tools.train.degrade import INPUT_PX, shrink_face
+from tools.train.examples import BARE, MASK
 
-MASK, BARE, INCORRECT = range(3)
 WAYS = ("own", "small", "wide", "gray")
 SMALL_PX = 20.0
 WIDE = 1.5  # side of a badly fitted box / side of a tight one
