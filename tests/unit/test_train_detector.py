@@ -13,11 +13,9 @@ import torch
 
 from tools.train.detector import (
     SMOKE,
-    STRIDES,
     Run,
     Settings,
     cell_centres,
-    face_net,
     finished,
     generalized_iou,
     generated_pictures,
@@ -25,6 +23,7 @@ from tools.train.detector import (
     train,
     with_changes,
 )
+from tools.train.face_net import STRIDES, face_net
 from tools.train.graph import load_checkpoint, multiply_adds, parameter_count
 
 

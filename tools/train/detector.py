@@ -9,11 +9,13 @@ Writes into --out: state.pt (to resume), face.npz (averaged weights, folded: wha
 
 import argparse
 import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, get_type_hints
 
 import cv2
@@ -22,11 +24,13 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor, nn
+from torch import Tensor, distributed, multiprocessing, nn
 from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, IterableDataset
 
-from tools.train.graph import INPUT, Checkpoint, Graph, Node, multiply_adds, parameter_count, save_checkpoint
+from tools.train.face_net import STRIDES, face_net
+from tools.train.graph import Checkpoint, multiply_adds, parameter_count, save_checkpoint
 from tools.train.pictures import BARE_SOURCES, EMPTY_SOURCES, MASKED_SOURCES, Picture, load_pictures
 from tools.train.torch_net import TorchNet, build_torch, folded_weights
 from tools.train.views import IGNORE, ViewSettings, assign, make_view
@@ -60,80 +64,36 @@ class Settings:
     box_weight: float = 2.0
     side_weight: float = 0.5
     """Weight of the L1 of the sides beside GIoU, which says little while a box is degenerate."""
+    processes: int = 1
+    """Each learns from its part of a batch and they share what they learnt: three of one thread are twice as fast as
+    one of three, whose threads mostly wait for one another at so small a net."""
     threads: int = 2
+    """Of each process."""
+    loads_ahead: bool = True
+    """Views are made in a process beside each one that trains."""
     checkpoint_s: float = 120.0
     views: ViewSettings = field(default_factory=ViewSettings)
 
 
-SMOKE = Settings(width=96, height=64, batch=4, steps=12, warm_up=2, threads=1, checkpoint_s=0.0)
+SMOKE = Settings(width=96, height=64, batch=4, steps=12, warm_up=2, threads=1, loads_ahead=False, checkpoint_s=0.0)
 """The same script in seconds, on generated pictures."""
 
-STRIDES = (4, 8, 16, 32)
 ORDINARY_SHARES = {"wider": 0.3, "wider_more": 0.3, "wider_events": 0.2, "scutb": 0.2}
 MASKED_SHARES = {"k853": 0.45, "adi920": 0.13, "street": 0.05, "mafa": 0.22, "macwin": 0.15}
 
 
-# --- the net --------------------------------------------------------------------------------------------------------
+# --- the net ---------------------------------------------------------------------------------------------------------
 
 
-def face_net(width: int, height: int) -> Graph:
-    """Describe the net for one input size.
-
-    A separable block is a depthwise 3x3 without norm or activation and a 1x1 convolution with both: one norm a block
-    trains a third faster than two, and nothing stands between the two convolutions that quantisation could not balance.
-    """
-    nodes: list[Node] = []
-
-    def conv(name: str, source: str, channels: int, **more: Any) -> str:
-        nodes.append(Node(name=name, op="conv", inputs=(source,), channels=channels, **more))
-        return name
-
-    def separable(name: str, source: str, channels: int, *, stride: int = 1, activation: Any = "relu6") -> str:
-        nodes.append(Node(name=f"{name}_dw", op="depthwise", inputs=(source,), kernel=3, stride=stride, norm=False))
-        return conv(f"{name}_pw", f"{name}_dw", channels, activation=activation)
-
-    def residual(name: str, source: str, channels: int) -> str:
-        inner = separable(name, source, channels, activation="none")
-        nodes.append(Node(name=name, op="add", inputs=(source, inner), activation="relu6"))
-        return name
-
-    at = conv("stem", INPUT, 16, kernel=3, stride=2, activation="relu6")
-    stages: dict[int, str] = {}
-    for stride, channels, depth in ((4, 32, 2), (8, 64, 3), (16, 96, 3), (32, 128, 2)):
-        at = separable(f"down{stride}", at, channels, stride=2)
-        for index in range(depth):
-            at = residual(f"stage{stride}_{index}", at, channels)
-        stages[stride] = at
-
-    # From coarse to fine: each level adds what the coarser one knows to its own finer features.
-    fused: dict[int, str] = {}
-    for stride in reversed(STRIDES):
-        channels = 32 if stride == 4 else 48
-        side = conv(f"side{stride}", stages[stride], channels, activation="relu6")
-        if stride < STRIDES[-1]:
-            coarse = fused[2 * stride]
-            if stride == 4:
-                coarse = conv("narrow", coarse, channels, activation="relu6")
-            nodes.append(Node(name=f"up{stride}", op="upsample", inputs=(coarse,)))
-            nodes.append(Node(name=f"sum{stride}", op="add", inputs=(side, f"up{stride}")))
-            side = f"sum{stride}"
-        fused[stride] = separable(f"fuse{stride}", side, channels)
-
-    cells = 0
-    for stride in STRIDES:
-        here = (height // stride) * (width // stride)
-        head = separable(f"head{stride}", fused[stride], 32 if stride == 4 else 48)
-        for what, channels in (("scores", 1), ("boxes", 4)):
-            conv(f"{what}{stride}", head, channels, norm=False)
-            nodes.append(
-                Node(name=f"{what}{stride}_flat", op="reshape", inputs=(f"{what}{stride}",), shape=(here * channels,))
-            )
-        cells += here
-    for what, channels in (("scores", 1), ("boxes", 4)):
-        flat = tuple(f"{what}{stride}_flat" for stride in STRIDES)
-        nodes.append(Node(name=f"{what}_flat", op="concat", inputs=flat))
-        nodes.append(Node(name=what, op="reshape", inputs=(f"{what}_flat",), shape=(cells, channels)))
-    return Graph(name=f"face-{width}", input_shape=(height, width, 3), nodes=tuple(nodes), outputs=("scores", "boxes"))
+def start_from(net: TorchNet, stored: dict[str, Tensor]) -> None:
+    """Take the layers that another training's net has too; blocks that it lacks begin by changing nothing."""
+    ours = net.state_dict()
+    known = {name: value for name, value in stored.items() if name in ours and value.shape == ours[name].shape}
+    net.load_state_dict(known, strict=False)
+    for node in net.graph.nodes:
+        if node.op == "add" and f"layers.{node.name}_pw.0.weight" not in known and f"{node.name}_pw" in net.layers:
+            norm = next(part for part in net.layers[f"{node.name}_pw"].children() if isinstance(part, nn.BatchNorm2d))
+            nn.init.zeros_(norm.weight)
 
 
 def start_heads(net: TorchNet) -> None:
@@ -163,8 +123,9 @@ class Batch:
 class Batches(IterableDataset[Batch]):  # type: ignore[misc]  # mypy runs where torch is not installed
     """Endless batches; batch i is the same for the same seed and pictures, whoever makes it and when."""
 
-    def __init__(self, pictures: list[Picture], settings: Settings, first: int) -> None:
-        self.settings, self.first = settings, first
+    def __init__(self, pictures: list[Picture], settings: Settings, first: int, peer: int = 0) -> None:
+        """peer: which process this is for; the parts of a batch differ."""
+        self.settings, self.first, self.peer = settings, first, peer
         self.groups = [[p for p in pictures if p.source == source] for source in shares(settings)]
         weights = [share if group else 0.0 for share, group in zip(shares(settings).values(), self.groups, strict=True)]
         self.weights = np.array(weights) / sum(weights)
@@ -178,9 +139,10 @@ class Batches(IterableDataset[Batch]):  # type: ignore[misc]  # mypy runs where 
             index += 1
 
     def make(self, index: int) -> Batch:
-        s, rng = self.settings, np.random.default_rng((self.settings.seed, index))
+        s, rng = self.settings, np.random.default_rng((self.settings.seed, index, self.peer))
+        count = s.batch // s.processes
         views, targets = [], []
-        for _ in range(s.batch):
+        for _ in range(count):
             groups = rng.choice(len(self.groups), 4, p=self.weights)
             chosen = [self.groups[group][rng.integers(len(self.groups[group]))] for group in groups]
             views.append(make_view(chosen, s.width, s.height, s.views, rng))
@@ -188,7 +150,7 @@ class Batches(IterableDataset[Batch]):  # type: ignore[misc]  # mypy runs where 
         return Batch(
             pictures=torch.from_numpy(np.stack([view.pixels for view in views])),
             state=torch.from_numpy(np.stack([target.state for target in targets])),
-            rows=torch.from_numpy(np.repeat(np.arange(s.batch), [len(target.cells) for target in targets])),
+            rows=torch.from_numpy(np.repeat(np.arange(count), [len(target.cells) for target in targets])),
             cells=torch.from_numpy(np.concatenate([target.cells for target in targets])),
             boxes=torch.from_numpy(np.concatenate([target.boxes for target in targets])),
         )
@@ -312,14 +274,28 @@ def move_average(average: TorchNet, net: TorchNet, share: float) -> None:
 
 
 def train(
-    s: Settings, pictures: list[Picture], data: str, out: Path, *, resume: bool, console: Console
+    s: Settings,
+    pictures: list[Picture],
+    data: str,
+    out: Path,
+    *,
+    resume: bool,
+    console: Console,
+    start: Path | None = None,
+    peer: int = 0,
 ) -> dict[str, Any]:
-    """Train until the schedule ends; give the metrics. Everything that is needed to go on lies in out/state.pt."""
+    """Train until the schedule ends; give the metrics. Everything that is needed to go on lies in out/state.pt.
+
+    start: the state.pt of another training to begin with.
+    peer: which of s.processes this is, in a torch.distributed group of so many; the first one alone writes and prints.
+    """
     torch.manual_seed(s.seed)
     torch.set_num_threads(s.threads)
     graph = face_net(s.width, s.height)
     net, average = build_torch(graph), build_torch(graph)
     start_heads(net)
+    if start is not None:
+        start_from(net, torch.load(start, weights_only=True)["average"])
     average.load_state_dict(net.state_dict())
     for each in (net, average):
         each.to(memory_format=torch.channels_last)
@@ -328,6 +304,7 @@ def train(
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": s.decay}, {"params": plain, "weight_decay": 0.0}]
     )
+    shared: nn.Module = DistributedDataParallel(net) if s.processes > 1 else net
     run = Run()
     state = out / "state.pt"
     if resume and state.exists():
@@ -336,7 +313,8 @@ def train(
         average.load_state_dict(stored["average"])
         optimizer.load_state_dict(stored["optimizer"])
         run = Run(**stored["run"])
-        console.print(f"resumed at step {run.step}, {run.trained_s / 60:.1f} min trained")
+        if peer == 0:
+            console.print(f"resumed at step {run.step}, {run.trained_s / 60:.1f} min trained")
 
     def save() -> dict[str, Any]:
         metrics = {
@@ -349,6 +327,8 @@ def train(
             "trained_s": round(run.trained_s, 1),
             "loss": {name: round(value, 4) for name, value in smooth.items()},
         }
+        if peer > 0:
+            return metrics
         out.mkdir(parents=True, exist_ok=True)
         whole = {
             "net": net.state_dict(),
@@ -362,8 +342,13 @@ def train(
         (out / "metrics.json").write_bytes(msgspec.json.format(msgspec.json.encode(metrics), indent=2))
         return metrics
 
-    workers = {"num_workers": 1, "prefetch_factor": 6} if s.threads > 1 else {"num_workers": 0}
-    loader = DataLoader(Batches(pictures, s, run.step), batch_size=None, **workers)
+    ahead = {
+        "num_workers": 1,
+        "prefetch_factor": 6,
+        "multiprocessing_context": "fork",
+    }  # the pictures stay where they are
+    workers: dict[str, Any] = ahead if s.loads_ahead else {"num_workers": 0}
+    loader = DataLoader(Batches(pictures, s, run.step, peer), batch_size=None, **workers)
     centres, strides = cell_centres(s.width, s.height)
     smooth: dict[str, float] = {}
     began, began_step = time.monotonic(), run.step
@@ -372,14 +357,14 @@ def train(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"), TimeRemainingColumn(),
         console=console,
     )  # fmt: skip
-    with bar if console.is_terminal else nullcontext():
+    with bar if console.is_terminal and peer == 0 else nullcontext():
         task = bar.add_task("training", total=s.steps, completed=run.step)
         for batch in loader:
             for group in optimizer.param_groups:
                 group["lr"] = rate_at(s, run)
             picture = batch.pictures.permute(0, 3, 1, 2)  # an NHWC array seen as NCHW is channels_last already
             with torch.autocast("cpu", torch.bfloat16):
-                scores, sides = net(picture.to(torch.bfloat16) / 255)
+                scores, sides = shared(picture.to(torch.bfloat16) / 255)
             loss, parts = loss_of(scores.float(), sides.float(), batch, centres, strides, s)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -388,11 +373,11 @@ def train(
             move_average(average, net, min(s.average, (1 + run.step) / (10 + run.step)))
 
             now = time.monotonic()
-            run.step, run.trained_s, before = run.step + 1, run.trained_s + now - before, now
+            run.step, run.trained_s, before = run.step + 1, agreed(run.trained_s + now - before, s), now
             smooth = {name: 0.98 * smooth.get(name, value) + 0.02 * value for name, value in parts.items()}
             told = " ".join(f"{name} {value:.3f}" for name, value in smooth.items())
             bar.update(task, completed=run.step, description=told)
-            if not console.is_terminal and run.step % 100 == 0:
+            if peer == 0 and not console.is_terminal and run.step % 100 == 0:
                 speed = (run.step - began_step) * s.batch / (now - began)
                 console.print(
                     f"step {run.step} {told} rate {rate_at(s, run):.5f}",
@@ -405,6 +390,14 @@ def train(
                 saved = now
                 save()
     raise AssertionError("the loader is endless")
+
+
+def agreed(value: float, s: Settings) -> float:
+    """Give the first process's value to all: clocks differ, and all are to stop at the same step."""
+    told = torch.tensor([value], dtype=torch.float64)
+    if s.processes > 1:
+        distributed.broadcast(told, src=0)
+    return float(told)
 
 
 # --- command line ---------------------------------------------------------------------------------------------------
@@ -423,24 +416,44 @@ def with_changes(s: Settings, changes: list[str]) -> Settings:
     return s
 
 
+def work(peer: int, options: argparse.Namespace, settings: Settings, meeting: str) -> None:
+    """Train as one of the processes. meeting: a file that does not exist yet, where they find one another."""
+    console = Console()
+    if settings.processes > 1:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        distributed.init_process_group(
+            "gloo", init_method=f"file://{meeting}", rank=peer, world_size=settings.processes
+        )
+    if options.smoke:
+        pictures, digest = generated_pictures(8, np.random.default_rng(settings.seed)), "generated"
+    else:
+        everything, digest = load_pictures(options.data, options.cache)
+        pictures = [picture for picture in everything if picture.split == "train"]
+    ways = {"resume": options.resume, "start": options.start, "peer": peer}
+    metrics = train(settings, pictures, digest, options.out, console=console, **ways)
+    if peer == 0:
+        console.print(f"{options.out}: {metrics['pictures_seen']} pictures in {metrics['trained_s'] / 60:.1f} min")
+    if settings.processes > 1:
+        distributed.destroy_process_group()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the face detector.")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/pictures"))
     parser.add_argument("--cache", type=Path, default=Path(".work/pictures"))
     parser.add_argument("--out", type=Path, default=Path(".work/detector"))
     parser.add_argument("--resume", action="store_true", help="go on from --out/state.pt")
+    parser.add_argument("--start", type=Path, metavar="STATE.PT", help="begin with another training's weights")
     parser.add_argument("--smoke", action="store_true", help="seconds on generated pictures")
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="NAME=VALUE")
     options = parser.parse_args()
-    console = Console()
     settings = with_changes(SMOKE if options.smoke else Settings(), options.changes)
-    if options.smoke:
-        pictures, digest = generated_pictures(8, np.random.default_rng(settings.seed)), "generated"
-    else:
-        everything, digest = load_pictures(options.data, options.cache)
-        pictures = [picture for picture in everything if picture.split == "train"]
-    metrics = train(settings, pictures, digest, options.out, resume=options.resume, console=console)
-    console.print(f"{options.out}: {metrics['pictures_seen']} pictures in {metrics['trained_s'] / 60:.1f} min")
+    with TemporaryDirectory(prefix="maskwatch-train-") as folder:
+        meeting = str(Path(folder) / "meeting")
+        if settings.processes > 1:
+            multiprocessing.spawn(work, (options, settings, meeting), nprocs=settings.processes)
+        else:
+            work(0, options, settings, meeting)
 
 
 if __name__ == "__main__":
