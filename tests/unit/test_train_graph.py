@@ -12,6 +12,7 @@ from tools.train.graph import (
     load_checkpoint,
     multiply_adds,
     parameter_count,
+    redrawn,
     same_padding,
     save_checkpoint,
     weight_shapes,
@@ -110,6 +111,61 @@ def test_counts_agree_with_arithmetic_by_hand() -> None:
 
     assert parameter_count(small) == (3 * 3 * 3 * 4 + 4) + (3 * 3 * 4 + 4) + (4 * 2 + 2)
     assert multiply_adds(small) == 16 * 3 * 3 * 3 * 4 + 16 * 3 * 3 * 4 + 4 * 2
+
+
+SLIDING = Graph(
+    name="sliding",
+    input_shape=(16, 32, 3),
+    nodes=(
+        Node(name="fine", op="conv", inputs=("input",), channels=4, kernel=3, stride=4, activation="relu6"),
+        Node(name="coarse", op="depthwise", inputs=("fine",), kernel=3, stride=2),
+        Node(name="finer", op="upsample", inputs=("coarse",)),
+        Node(name="sum", op="add", inputs=("fine", "finer")),
+        Node(name="fine_flat", op="reshape", inputs=("sum",), shape=(128,)),
+        Node(name="coarse_flat", op="reshape", inputs=("coarse",), shape=(32,)),
+        Node(name="both", op="concat", inputs=("fine_flat", "coarse_flat")),
+        Node(name="cells", op="reshape", inputs=("both",), shape=(40, 4)),
+    ),
+    outputs=("cells",),
+)
+
+
+def test_a_net_drawn_at_another_size_has_the_same_weights_and_more_cells() -> None:
+    larger = redrawn(SLIDING, 48, 24)
+
+    assert redrawn(SLIDING, 32, 16) == SLIDING
+    assert redrawn(larger, 32, 16) == SLIDING
+    assert larger.input_shape == (24, 48, 3)
+    assert weight_shapes(larger) == weight_shapes(SLIDING)
+    assert larger.shapes()["cells"] == (12 * 6 + 6 * 3, 4)
+
+
+def test_a_net_drawn_larger_says_of_a_picture_what_it_said_before() -> None:
+    pytest.importorskip("tensorflow", reason="tensorflow is in the tools extra only")
+    from tools.quantize.keras_net import build_keras
+
+    weights = random_weights(SLIDING, 5)
+    picture = np.random.default_rng(5).random((1, 16, 32, 3), np.float32)
+    wider = np.concatenate([picture, np.zeros_like(picture)], 2)
+
+    alone = np.asarray(build_keras(SLIDING, weights)(picture))[0]
+    beside = np.asarray(build_keras(redrawn(SLIDING, 64, 16), weights)(wider))[0]
+
+    fine, coarse = beside[:64].reshape(4, 16, 4), beside[64:].reshape(2, 8, 4)
+    inner = alone[:32].reshape(4, 8, 4)[:, :6], alone[32:].reshape(2, 4, 4)[:, :3]  # clear of the seam
+    np.testing.assert_allclose(fine[:, :6], inner[0], atol=1e-5)
+    np.testing.assert_allclose(coarse[:, :3], inner[1], atol=1e-5)
+    assert np.ptp(inner[0]) > 0.01
+
+
+def test_a_net_with_a_dense_layer_over_places_has_one_size() -> None:
+    with pytest.raises(ValueError, match=r"every-op.hidden: its weights hold for \(16, 24, 3\) only"):
+        redrawn(EVERY_OP, 32, 32)
+
+
+def test_levels_that_do_not_meet_at_a_size_are_refused() -> None:
+    with pytest.raises(ValueError, match="equal shapes"):
+        redrawn(SLIDING, 36, 20)
 
 
 def test_a_checkpoint_survives_the_round_trip(tmp_path: Path) -> None:

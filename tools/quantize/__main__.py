@@ -3,6 +3,7 @@
     python -m tools.quantize                                     # every checkpoint of models/, as its manifest says
     python -m tools.quantize classifier models/mask-64.npz
     python -m tools.quantize detector models/face-320.npz --threshold 0.45
+    python -m tools.quantize detector models/face-320.npz --threshold 0.45 --size 480x384 --name face-480
 
 What is written into models/ gets its twin for the browser page too (tools/quantize/web.py).
 Calibration draws from ../shared/data with a seed: the same data, seed and checkpoint give the same bytes.
@@ -28,7 +29,10 @@ SHARED_PICTURES = Path("../shared/data/pictures")
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One model to make. threshold: the detector's, at which the agent accepts a face."""
+    """One model to make.
+
+    threshold: the detector's, at which the agent accepts a face. size: its input's, width and height; None: as trained.
+    """
 
     kind: Kind
     checkpoint: Path
@@ -37,6 +41,7 @@ class Job:
     version: int
     seed: int
     threshold: float
+    size: tuple[int, int] | None = None
 
 
 def quantize(job: Job) -> dict[str, Any]:
@@ -50,14 +55,20 @@ def quantize(job: Job) -> dict[str, Any]:
     from tools.train.pictures import load_pictures
 
     pictures, _ = load_pictures(SHARED_PICTURES, Path(".work/pictures"))
-    return quantize_detector(job.checkpoint, job.folder, job.name, job.version, pictures, job.seed, job.threshold)
+    return quantize_detector(
+        job.checkpoint, job.folder, job.name, job.version, pictures, job.seed, job.threshold, job.size
+    )
 
 
 def shipped(folder: Path, seed: int) -> list[Job]:
-    """Give a job for every checkpoint that has a manifest beside it, with the manifest's own numbers."""
+    """Give a job for every manifest, with its own numbers.
+
+    Of what one checkpoint is drawn at other sizes the manifests are `face-480.json` beside `face-320.npz`: the same
+    name up to the dash, and no checkpoint of their own.
+    """
     jobs = []
-    for checkpoint in sorted(folder.glob("*.npz")):
-        path = checkpoint.with_suffix(".json")
+    paths = [(path, checkpoint) for checkpoint in sorted(folder.glob("*.npz")) for path in described(checkpoint)]
+    for path, checkpoint in paths:
         try:
             manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
         except (OSError, msgspec.DecodeError) as error:
@@ -66,6 +77,7 @@ def shipped(folder: Path, seed: int) -> list[Job]:
             ) from error
         kind: Kind = "detector" if isinstance(manifest, DetectorManifest) else "classifier"
         threshold = manifest.score_threshold if isinstance(manifest, DetectorManifest) else 0.0
+        _, height, width, _ = manifest.net.input.shape
         jobs.append(
             Job(
                 kind=kind,
@@ -75,9 +87,23 @@ def shipped(folder: Path, seed: int) -> list[Job]:
                 version=manifest.version,
                 seed=seed,
                 threshold=threshold,
+                size=(width, height) if kind == "detector" else None,
             )
         )
     return jobs
+
+
+def described(checkpoint: Path) -> list[Path]:
+    """Give the manifests of the models that are made of a checkpoint; the first has its name."""
+    family = checkpoint.stem.rpartition("-")[0]
+    others = sorted(checkpoint.parent.glob(f"{family}-*.json")) if family else []
+    return [checkpoint.with_suffix(".json"), *(path for path in others if not path.with_suffix(".npz").exists())]
+
+
+def input_size(text: str) -> tuple[int, int]:
+    """Read "480x384". Raises ValueError, which argparse tells."""
+    width, height = text.split("x")
+    return int(width), int(height)
 
 
 def one_job(chosen: argparse.Namespace) -> Job:
@@ -89,6 +115,7 @@ def one_job(chosen: argparse.Namespace) -> Job:
         version=chosen.version,
         seed=chosen.seed,
         threshold=chosen.threshold,
+        size=chosen.size,
     )
 
 
@@ -101,6 +128,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--version", type=int, default=1, help="the model's own version, counted up by whoever ships")
     parser.add_argument("--seed", type=int, default=1, help="of the calibration")
     parser.add_argument("--threshold", type=float, default=0.5, help="detector: the score that the agent accepts")
+    parser.add_argument("--size", type=input_size, help="detector: the input, as 480x384; default: as it was trained")
     chosen = parser.parse_args(arguments)
     if chosen.kind and chosen.checkpoint is None:
         parser.error(f"{chosen.kind}: name the float checkpoint, a .npz of tools/train")

@@ -12,7 +12,7 @@ the training wants to say about itself.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import ceil, prod
 from pathlib import Path
 from typing import Any, Literal
@@ -92,6 +92,27 @@ class Graph:
             Node(**(node | {"inputs": tuple(node["inputs"]), "shape": tuple(node["shape"])})) for node in raw["nodes"]
         )
         return cls(name=raw["name"], input_shape=tuple(raw["input_shape"]), nodes=nodes, outputs=tuple(raw["outputs"]))
+
+
+def redrawn(graph: Graph, width: int, height: int) -> Graph:
+    """Give the same net for an input of another size: what slides over a picture has no size of its own.
+
+    Weights stay those of `graph`. Of a reshape the first axis follows the picture, the others stay.
+    Raises ValueError where that cannot be: a dense layer over places, levels that no longer meet.
+    """
+    nodes: list[Node] = []
+    known: dict[str, Shape] = {INPUT: (height, width, graph.input_shape[2])}
+    for node in graph.nodes:
+        inputs = [known[name] for name in node.inputs]
+        if node.op == "reshape":
+            node = replace(node, shape=(prod(inputs[0]) // prod(node.shape[1:]), *node.shape[1:]))
+        known[node.name] = _output_shape(node, inputs, f"{graph.name}.{node.name}")
+        nodes.append(node)
+    resized = replace(graph, input_shape=known[INPUT], nodes=tuple(nodes))
+    for name, shapes in weight_shapes(graph).items():
+        if weight_shapes(resized)[name] != shapes:
+            raise ValueError(f"{graph.name}.{name}: its weights hold for {graph.input_shape} only")
+    return resized
 
 
 def _output_shape(node: Node, inputs: list[Shape], where: str) -> Shape:
