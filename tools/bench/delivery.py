@@ -20,7 +20,7 @@ from agent.settings import MqttSettings, OutboxSettings, ReportSettings
 from tools.bench.agent import Pass, make_pipeline, open_outbox, shipped_nets
 from tools.bench.broker import NoBrokerError, Subscriber, await_until, mosquitto
 from tools.bench.card import card
-from tools.bench.clips import people
+from tools.bench.generated import people
 from tools.bench.rows import Options, Row, quantile
 
 _BURST, _BURST_PER_S = 1000, 100

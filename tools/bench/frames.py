@@ -10,7 +10,7 @@ from agent.camera import SceneCamera
 from agent.seams import Box, Face, Frame, Look, Pixels
 from agent.settings import Settings
 from tools.bench.agent import Pass, make_pipeline, open_outbox, shipped_nets
-from tools.bench.clips import CLIP_S, people, still
+from tools.bench.generated import CLIP_S, people, still
 from tools.bench.machine import resident_mb, take_one_core
 from tools.bench.rows import Options, Row, quantile
 

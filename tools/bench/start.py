@@ -12,7 +12,7 @@ from pathlib import Path
 from agent.clock import NS_PER_S, SystemClock, new_id
 from tools.bench.broker import LIMIT_S, NoBrokerError, Subscriber, await_until, mosquitto
 from tools.bench.card import Card, card
-from tools.bench.clips import people, still
+from tools.bench.generated import people, still
 from tools.bench.machine import resident_mb
 from tools.bench.rows import Options, Row, quantile
 

@@ -7,7 +7,7 @@ import pytest
 
 from agent.camera.clip import ClipCamera
 from agent.seams import End, Frame
-from tools.bench import clips, frames
+from tools.bench import frames, generated
 from tools.bench.agent import Pass, make_pipeline, open_outbox
 from tools.bench.frames import _FourFaces
 
@@ -20,9 +20,9 @@ pytestmark = pytest.mark.skipif(
 def test_the_clips_are_640x480_at_the_scenes_rate_and_undamaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clips, "CLIP_S", 6.0)
-    monkeypatch.setattr(clips, "PERSONS", 1)
-    for make in (clips.people, clips.still):
+    monkeypatch.setattr(generated, "CLIP_S", 6.0)
+    monkeypatch.setattr(generated, "PERSONS", 1)
+    for make in (generated.people, generated.still):
         path = make(tmp_path)
         assert make(tmp_path) == path
         with ClipCamera(path, fps=1) as camera:
@@ -38,8 +38,8 @@ def test_the_clips_are_640x480_at_the_scenes_rate_and_undamaged(
 def test_a_pass_counts_frames_and_stores_what_the_pipeline_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clips, "CLIP_S", 4.0)
-    path = clips.still(tmp_path)
+    monkeypatch.setattr(generated, "CLIP_S", 4.0)
+    path = generated.still(tmp_path)
     nets = _FourFaces()
     with open_outbox(tmp_path) as outbox:
         done = Pass(path, make_pipeline(nets, nets), outbox, loop=True, frames=90)
