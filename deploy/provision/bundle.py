@@ -1,14 +1,16 @@
 """The bundle: everything that a board needs, in one folder, checked file by file before any of it is used."""
 
 import calendar
+import fcntl
 import hashlib
 import json
+import os
 import re
 import shutil
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -99,8 +101,8 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
         yield _read(path, path)
     elif path.is_file():
         _remove_leftovers()
-        with TemporaryDirectory(prefix="maskwatch-bundle-", dir=_UNPACK_IN) as folder:
-            yield _read(_unpack(path, Path(folder)), path.parent)
+        with _unpack_folder() as folder:
+            yield _read(_unpack(path, folder), path.parent)
     else:
         raise Problem(
             "there is no such bundle", where=str(path), remedy="name its folder or tar file", code=Exit.DAMAGED
@@ -108,9 +110,34 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
 
 
 def _remove_leftovers() -> None:
-    """Remove what a run that was killed had unpacked: only one runs at a time."""
+    """Remove what runs that were killed had unpacked; a folder in use is locked."""
     for old in Path(_UNPACK_IN).glob("maskwatch-bundle-*"):
-        shutil.rmtree(old, ignore_errors=True)
+        with suppress(OSError), _locked(old, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _unpack_folder() -> Iterator[Path]:
+    """Give an empty folder that no other run removes as a leftover, and remove it afterwards."""
+    with ExitStack() as stack:
+        while True:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="maskwatch-bundle-", dir=_UNPACK_IN)))
+            with suppress(FileNotFoundError):  # removed between the making and the lock
+                stack.enter_context(_locked(folder, fcntl.LOCK_EX))
+                if folder.exists():
+                    break
+        yield folder
+
+
+@contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    """Hold a folder's lock. Raises OSError: there is no such folder, or it is another's and `how` does not wait."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _unpack(path: Path, into: Path) -> Path:

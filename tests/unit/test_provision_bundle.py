@@ -52,6 +52,24 @@ def test_a_tar_file_is_read_wherever_the_bundle_lies_in_it_and_leaves_nothing(bu
     assert not place.exists()
 
 
+def test_what_a_killed_run_had_unpacked_is_removed_and_what_another_still_reads_is_not(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = bundle.parent / "room"
+    left = room / "maskwatch-bundle-left"
+    left.mkdir(parents=True)
+    monkeypatch.setattr("deploy.provision.bundle._UNPACK_IN", str(room))
+    file = bundle.parent / "bundle.tar"
+    with tarfile.open(file, "w") as archive:
+        archive.add(bundle, "some/folder")
+    with open_bundle(file) as first:
+        assert not left.exists()
+        with open_bundle(file) as second:
+            assert first.folder != second.folder
+            assert first.data("ca.pem") == second.data("ca.pem") == b"a certificate\n"
+    assert list(room.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["../escaped", "/etc/escaped", "a/../../escaped"])
 def test_a_tar_file_writes_nothing_outside(bundle: Path, name: str) -> None:
     file = bundle.parent / "bundle.tar"
