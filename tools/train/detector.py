@@ -11,7 +11,7 @@ import argparse
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -29,11 +29,13 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, IterableDataset
 
+from tools.train.data import SHARED_CROPS, load_faces
 from tools.train.face_net import STRIDES, face_net
 from tools.train.graph import Checkpoint, multiply_adds, parameter_count, save_checkpoint
+from tools.train.paste import Portrait, portraits_of
 from tools.train.pictures import BARE_SOURCES, EMPTY_SOURCES, MASKED_SOURCES, Picture, load_pictures
 from tools.train.torch_net import TorchNet, build_torch, folded_weights
-from tools.train.views import IGNORE, ViewSettings, assign, make_view
+from tools.train.views import IGNORE, Pasted, ViewSettings, assign, make_view
 
 # --- settings -------------------------------------------------------------------------------------------------------
 
@@ -57,9 +59,9 @@ class Settings:
     decay: float = 0.02
     average: float = 0.9995
     """Weight averaging: share of the old average that is kept each step, less in the first steps."""
-    masked_share: float = 0.35
+    masked_share: float = 0.3
     """Share of pictures from sources with masks; they are few, and what the product is about."""
-    empty_share: float = 0.1
+    empty_share: float = 0.08
     """Share of pictures without any face."""
     box_weight: float = 2.0
     side_weight: float = 0.5
@@ -78,7 +80,7 @@ class Settings:
 SMOKE = Settings(width=96, height=64, batch=4, steps=12, warm_up=2, threads=1, loads_ahead=False, checkpoint_s=0.0)
 """The same script in seconds, on generated pictures."""
 
-ORDINARY_SHARES = {"wider": 0.3, "wider_more": 0.3, "wider_events": 0.2, "scutb": 0.2}
+ORDINARY_SHARES = {"wider": 0.37, "wider_more": 0.33, "wider_events": 0.17, "scutb": 0.13}
 MASKED_SHARES = {"k853": 0.45, "adi920": 0.13, "street": 0.05, "mafa": 0.22, "macwin": 0.15}
 
 
@@ -123,9 +125,18 @@ class Batch:
 class Batches(IterableDataset[Batch]):  # type: ignore[misc]  # mypy runs where torch is not installed
     """Endless batches; batch i is the same for the same seed and pictures, whoever makes it and when."""
 
-    def __init__(self, pictures: list[Picture], settings: Settings, first: int, peer: int = 0) -> None:
-        """peer: which process this is for; the parts of a batch differ."""
+    def __init__(
+        self,
+        pictures: list[Picture],
+        settings: Settings,
+        first: int,
+        peer: int = 0,
+        portraits: Sequence[Portrait] = (),
+    ) -> None:
+        """peer: which process this is for; the parts of a batch differ. portraits: to paste, where there are any."""
         self.settings, self.first, self.peer = settings, first, peer
+        scraps = [picture for picture in pictures if picture.source in EMPTY_SOURCES]
+        self.pasted = Pasted(portraits=portraits, scraps=scraps) if portraits and scraps else None
         self.groups = [[p for p in pictures if p.source == source] for source in shares(settings)]
         weights = [share if group else 0.0 for share, group in zip(shares(settings).values(), self.groups, strict=True)]
         self.weights = np.array(weights) / sum(weights)
@@ -145,7 +156,7 @@ class Batches(IterableDataset[Batch]):  # type: ignore[misc]  # mypy runs where 
         for _ in range(count):
             groups = rng.choice(len(self.groups), 4, p=self.weights)
             chosen = [self.groups[group][rng.integers(len(self.groups[group]))] for group in groups]
-            views.append(make_view(chosen, s.width, s.height, s.views, rng))
+            views.append(make_view(chosen, s.width, s.height, s.views, rng, self.pasted))
             targets.append(assign(views[-1], STRIDES))
         return Batch(
             pictures=torch.from_numpy(np.stack([view.pixels for view in views])),
@@ -283,10 +294,11 @@ def train(
     console: Console,
     start: Path | None = None,
     peer: int = 0,
+    portraits: Sequence[Portrait] = (),
 ) -> dict[str, Any]:
     """Train until the schedule ends; give the metrics. Everything that is needed to go on lies in out/state.pt.
 
-    start: the state.pt of another training to begin with.
+    start: the state.pt of another training to begin with. portraits: faces to paste into views.
     peer: which of s.processes this is, in a torch.distributed group of so many; the first one alone writes and prints.
     """
     torch.manual_seed(s.seed)
@@ -348,7 +360,7 @@ def train(
         "multiprocessing_context": "fork",
     }  # the pictures stay where they are
     workers: dict[str, Any] = ahead if s.loads_ahead else {"num_workers": 0}
-    loader = DataLoader(Batches(pictures, s, run.step, peer), batch_size=None, **workers)
+    loader = DataLoader(Batches(pictures, s, run.step, peer, portraits), batch_size=None, **workers)
     centres, strides = cell_centres(s.width, s.height)
     smooth: dict[str, float] = {}
     began, began_step = time.monotonic(), run.step
@@ -424,12 +436,14 @@ def work(peer: int, options: argparse.Namespace, settings: Settings, meeting: st
         distributed.init_process_group(
             "gloo", init_method=f"file://{meeting}", rank=peer, world_size=settings.processes
         )
+    portraits: list[Portrait] = []
     if options.smoke:
         pictures, digest = generated_pictures(8, np.random.default_rng(settings.seed)), "generated"
     else:
         everything, digest = load_pictures(options.data, options.cache)
         pictures = [picture for picture in everything if picture.split == "train"]
-    ways = {"resume": options.resume, "start": options.start, "peer": peer}
+        portraits = portraits_of(load_faces(options.crops))
+    ways = {"resume": options.resume, "start": options.start, "peer": peer, "portraits": portraits}
     metrics = train(settings, pictures, digest, options.out, console=console, **ways)
     if peer == 0:
         console.print(f"{options.out}: {metrics['pictures_seen']} pictures in {metrics['trained_s'] / 60:.1f} min")
@@ -440,6 +454,7 @@ def work(peer: int, options: argparse.Namespace, settings: Settings, meeting: st
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the face detector.")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/pictures"))
+    parser.add_argument("--crops", type=Path, default=SHARED_CROPS)
     parser.add_argument("--cache", type=Path, default=Path(".work/pictures"))
     parser.add_argument("--out", type=Path, default=Path(".work/detector"))
     parser.add_argument("--resume", action="store_true", help="go on from --out/state.pt")

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from tools.train.paste import Portrait, paste
 from tools.train.pictures import Picture
 
 Pixels = npt.NDArray[np.uint8]
@@ -30,10 +31,14 @@ class ViewSettings:
     zoom_max: float = 1.25
     enlarge_max: float = 2.0
     """A stored pixel never becomes more than this many; beyond it there is nothing left to see."""
+    fill: float = 0.5
+    """Share of windows that are fitted by the picture's shorter side: they have no empty margins to learn from."""
     mosaic: float = 0.3
     """Share of views made of four pictures at half the size: small masked faces are rare otherwise."""
     patch: float = 0.33
     """Share of bare faces whose mouth is covered by a coloured patch, so that the net looks above it."""
+    paste: float = 0.3
+    """Share of views into which faces of portraits, and things like faces, are pasted."""
     gray: float = 0.12
     blur: float = 0.25
     noise: float = 0.3
@@ -52,6 +57,14 @@ class View:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pasted:
+    """What is pasted into views: faces, and pictures without any for pieces of them."""
+
+    portraits: Sequence[Portrait]
+    scraps: Sequence[Picture]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Targets:
     """What each cell learns. Cells run over all levels, row by row, in the order of the strides."""
 
@@ -64,9 +77,17 @@ class Targets:
 
 
 def make_view(
-    pictures: Sequence[Picture], width: int, height: int, settings: ViewSettings, rng: np.random.Generator
+    pictures: Sequence[Picture],
+    width: int,
+    height: int,
+    settings: ViewSettings,
+    rng: np.random.Generator,
+    pasted: Pasted | None = None,
 ) -> View:
-    """Make one view of the first picture, or a mosaic of four. pictures: four, drawn by the caller."""
+    """Make one view of the first picture, or a mosaic of four. pictures: four, drawn by the caller.
+
+    pasted: what to paste into some views.
+    """
     places: tuple[tuple[int, int, int, int], ...] = ((0, 0, width, height),)
     if rng.random() < settings.mosaic:
         x, y = int(width * rng.uniform(0.35, 0.65)), int(height * rng.uniform(0.35, 0.65))
@@ -78,6 +99,10 @@ def make_view(
         canvas[y0:y1, x0:x1] = part.pixels
         boxes.append(part.boxes + np.array([x0, y0, x0, y0], np.float32))
         ignore.append(part.ignore)
+    if pasted is not None and rng.random() < settings.paste:
+        scrap = pasted.scraps[int(rng.integers(len(pasted.scraps)))].pixels
+        boxes.append(paste(canvas, np.concatenate(boxes), pasted.portraits, scrap, rng))
+        ignore.append(np.zeros(len(boxes[-1]), bool))
     pixels = disturb(canvas, settings, rng)
     return View(pixels=pixels, boxes=np.concatenate(boxes), ignore=np.concatenate(ignore))
 
@@ -85,7 +110,8 @@ def make_view(
 def cut(picture: Picture, width: int, height: int, settings: ViewSettings, rng: np.random.Generator) -> View:
     """Cut a window out of a picture, scale it to width x height, maybe mirror it, maybe cover mouths."""
     stored_height, stored_width = picture.pixels.shape[:2]
-    fitted = min(width / stored_width, height / stored_height)
+    ratios = width / stored_width, height / stored_height
+    fitted = max(ratios) if rng.random() < settings.fill else min(ratios)
     near = rng.random() < 0.5  # half of the views at about the scale at which a camera's picture is looked at
     low = max(0.75, settings.zoom_min) if near else settings.zoom_min
     zoom = float(np.exp(rng.uniform(np.log(low), np.log(settings.zoom_max))))
