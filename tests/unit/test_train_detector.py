@@ -1,6 +1,8 @@
 """The detector's training script: its net, its loss against plain formulas, and a whole run in seconds."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +13,13 @@ pytest.importorskip("torch", reason="training needs torch: `make test-train` run
 
 import torch
 
-from tools.train.detector import (
-    SMOKE,
-    Run,
-    Settings,
-    cell_centres,
-    finished,
-    generalized_iou,
-    generated_pictures,
-    rate_at,
-    train,
-    with_changes,
-)
+from tools.train.detector import Run, finished, rate_at, start_from, train
+from tools.train.face_batches import generated_pictures
+from tools.train.face_loss import cell_centres, generalized_iou
 from tools.train.face_net import STRIDES, face_net
+from tools.train.face_settings import SMOKE, Settings, with_changes
 from tools.train.graph import load_checkpoint, multiply_adds, parameter_count
+from tools.train.torch_net import build_torch
 
 
 def test_the_net_keeps_its_budget() -> None:
@@ -109,3 +104,30 @@ def test_the_same_seed_trains_the_same_net(tmp_path: Path) -> None:
     ]
 
     assert losses[0] == losses[1]
+
+
+def test_a_deeper_net_that_begins_with_a_shallower_one_s_weights_answers_as_that_did() -> None:
+    graph = face_net(96, 64)
+    deeper, same = build_torch(graph).eval(), build_torch(graph).eval()
+    shallow = {name: value for name, value in deeper.state_dict().items() if ".stage16_3_" not in name}
+    picture = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+
+    start_from(same, shallow)
+    norm = deeper.layers["stage16_3_pw"][-1]
+    torch.nn.init.zeros_(norm.weight)  # what the block adds is now nothing
+
+    for ours, theirs in zip(same(picture), deeper(picture), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_two_processes_share_one_training(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "tools.train.detector", "--smoke", "--out", tmp_path, "--set", "processes=2"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+
+    assert "48 pictures" in ran.stdout
+    assert load_checkpoint(tmp_path / "face.npz").graph == face_net(SMOKE.width, SMOKE.height)

@@ -2,7 +2,8 @@
 
 A small anchor-free net of four levels (strides 4 to 32). Each cell says how sure it is of a face round it and how far
 away the face's four sides are, in units of the stride; all levels come out as two tensors, `scores` and `boxes`, as
-agent.vision.model.DetectorManifest describes them. Read this file from top to bottom.
+agent.vision.model.DetectorManifest describes them. The settings are in face_settings.py, the net in face_net.py, what it
+learns from in face_batches.py, the loss in face_loss.py.
 
 Writes into --out: state.pt (to resume), face.npz (averaged weights, folded: what tools.quantize takes), metrics.json.
 """
@@ -11,78 +12,31 @@ import argparse
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, get_type_hints
+from typing import Any
 
-import cv2
 import msgspec
 import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, distributed, multiprocessing, nn
-from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from tools.train.data import SHARED_CROPS, load_faces
+from tools.train.face_batches import Batches, generated_pictures
+from tools.train.face_loss import cell_centres, loss_of
 from tools.train.face_net import STRIDES, face_net
+from tools.train.face_settings import SMOKE, Settings, with_changes
 from tools.train.graph import Checkpoint, multiply_adds, parameter_count, save_checkpoint
 from tools.train.paste import Portrait, portraits_of
-from tools.train.pictures import BARE_SOURCES, EMPTY_SOURCES, MASKED_SOURCES, Picture, load_pictures
+from tools.train.pictures import Picture, load_pictures
 from tools.train.torch_net import TorchNet, build_torch, folded_weights
-from tools.train.views import IGNORE, Pasted, ViewSettings, assign, make_view
-
-# --- settings -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Everything that decides what comes out; stored in every checkpoint and metrics file."""
-
-    width: int = 320
-    """Input, pixels; a multiple of the coarsest stride. 320x256 for 640x480 cameras, 480x384 for far faces."""
-    height: int = 256
-    seed: int = 1
-    batch: int = 32
-    steps: int = 15_000
-    """Length of the learning-rate schedule, unless `minutes` is up first."""
-    minutes: float = 0.0
-    """Wall-clock budget, resumed runs added up; 0 = none. The schedule ends with whichever is nearer its end."""
-    rate: float = 3e-3
-    """Peak learning rate of AdamW; warmed up linearly, then a cosine down to a hundredth."""
-    warm_up: int = 300
-    decay: float = 0.02
-    average: float = 0.9995
-    """Weight averaging: share of the old average that is kept each step, less in the first steps."""
-    masked_share: float = 0.3
-    """Share of pictures from sources with masks; they are few, and what the product is about."""
-    empty_share: float = 0.08
-    """Share of pictures without any face."""
-    box_weight: float = 2.0
-    side_weight: float = 0.5
-    """Weight of the L1 of the sides beside GIoU, which says little while a box is degenerate."""
-    processes: int = 1
-    """Each learns from its part of a batch and they share what they learnt: three of one thread are twice as fast as
-    one of three, whose threads mostly wait for one another at so small a net."""
-    threads: int = 2
-    """Of each process."""
-    loads_ahead: bool = True
-    """Views are made in a process beside each one that trains."""
-    checkpoint_s: float = 120.0
-    views: ViewSettings = field(default_factory=ViewSettings)
-
-
-SMOKE = Settings(width=96, height=64, batch=4, steps=12, warm_up=2, threads=1, loads_ahead=False, checkpoint_s=0.0)
-"""The same script in seconds, on generated pictures."""
-
-ORDINARY_SHARES = {"wider": 0.37, "wider_more": 0.33, "wider_events": 0.17, "scutb": 0.13}
-MASKED_SHARES = {"k853": 0.45, "adi920": 0.13, "street": 0.05, "mafa": 0.22, "macwin": 0.15}
-
 
 # --- the net ---------------------------------------------------------------------------------------------------------
 
@@ -106,149 +60,6 @@ def start_heads(net: TorchNet) -> None:
             nn.init.normal_(layer.weight, std=0.01)
             assert layer.bias is not None
             nn.init.constant_(layer.bias, value)
-
-
-# --- data -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """pictures (n, h, w, 3) uint8; state (n, cells) uint8; rows, cells (m,) and boxes (m, 4) pixels: what to learn."""
-
-    pictures: Tensor
-    state: Tensor
-    rows: Tensor
-    cells: Tensor
-    boxes: Tensor
-
-
-class Batches(IterableDataset[Batch]):  # type: ignore[misc]  # mypy runs where torch is not installed
-    """Endless batches; batch i is the same for the same seed and pictures, whoever makes it and when."""
-
-    def __init__(
-        self,
-        pictures: list[Picture],
-        settings: Settings,
-        first: int,
-        peer: int = 0,
-        portraits: Sequence[Portrait] = (),
-    ) -> None:
-        """peer: which process this is for; the parts of a batch differ. portraits: to paste, where there are any."""
-        self.settings, self.first, self.peer = settings, first, peer
-        scraps = [picture for picture in pictures if picture.source in EMPTY_SOURCES]
-        self.pasted = Pasted(portraits=portraits, scraps=scraps) if portraits and scraps else None
-        self.groups = [[p for p in pictures if p.source == source] for source in shares(settings)]
-        weights = [share if group else 0.0 for share, group in zip(shares(settings).values(), self.groups, strict=True)]
-        self.weights = np.array(weights) / sum(weights)
-
-    def __iter__(self) -> Iterator[Batch]:
-        cv2.setNumThreads(0)
-        torch.set_num_threads(1)
-        index = self.first
-        while True:
-            yield self.make(index)
-            index += 1
-
-    def make(self, index: int) -> Batch:
-        s, rng = self.settings, np.random.default_rng((self.settings.seed, index, self.peer))
-        count = s.batch // s.processes
-        views, targets = [], []
-        for _ in range(count):
-            groups = rng.choice(len(self.groups), 4, p=self.weights)
-            chosen = [self.groups[group][rng.integers(len(self.groups[group]))] for group in groups]
-            views.append(make_view(chosen, s.width, s.height, s.views, rng, self.pasted))
-            targets.append(assign(views[-1], STRIDES))
-        return Batch(
-            pictures=torch.from_numpy(np.stack([view.pixels for view in views])),
-            state=torch.from_numpy(np.stack([target.state for target in targets])),
-            rows=torch.from_numpy(np.repeat(np.arange(count), [len(target.cells) for target in targets])),
-            cells=torch.from_numpy(np.concatenate([target.cells for target in targets])),
-            boxes=torch.from_numpy(np.concatenate([target.boxes for target in targets])),
-        )
-
-
-def shares(s: Settings) -> dict[str, float]:
-    """Give the share of each source in a batch."""
-    parts = {source: s.masked_share * MASKED_SHARES[source] for source in MASKED_SOURCES}
-    ordinary = 1 - s.masked_share - s.empty_share
-    parts |= {source: ordinary * ORDINARY_SHARES[source] for source in BARE_SOURCES}
-    return parts | {source: s.empty_share / len(EMPTY_SOURCES) for source in EMPTY_SOURCES}
-
-
-def generated_pictures(count: int, rng: np.random.Generator) -> list[Picture]:
-    """Make pictures of skin-coloured ovals on noise, so that the smoke run needs no data."""
-    pictures = []
-    for index in range(count):
-        pixels = rng.integers(0, 120, (120, 160, 3), np.uint8)
-        centre, axes = (int(rng.integers(40, 120)), int(rng.integers(40, 80))), (int(rng.integers(8, 24)), 26)
-        cv2.ellipse(pixels, centre, axes, 0, 0, 360, (224, 172, 150), -1)
-        box = (centre[0] - axes[0], centre[1] - axes[1], centre[0] + axes[0], centre[1] + axes[1])
-        pictures.append(
-            Picture(
-                name=f"oval{index}",
-                source="k853",
-                split="train",
-                pixels=pixels,
-                boxes=np.array([box], np.float32),
-                ignore=np.zeros(1, bool),
-                pseudo=np.zeros(1, bool),
-                labels=("face",),
-            )
-        )
-    return pictures
-
-
-# --- the loss -------------------------------------------------------------------------------------------------------
-
-
-def cell_centres(width: int, height: int) -> tuple[Tensor, Tensor]:
-    """Give the centre (x, y) of every cell in pixels, (cells, 2), and its stride, (cells, 1)."""
-    centres, strides = [], []
-    for stride in STRIDES:
-        y, x = torch.meshgrid(torch.arange(height // stride), torch.arange(width // stride), indexing="ij")
-        centres.append((torch.stack([x, y], -1).reshape(-1, 2) + 0.5) * stride)
-        strides.append(torch.full((len(centres[-1]), 1), float(stride)))
-    return torch.cat(centres), torch.cat(strides)
-
-
-def generalized_iou(ours: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Give IoU and GIoU of pairs of boxes, (m, 4) each. Source: Rezatofighi 2019, algorithm 1."""
-    low, high = torch.maximum(ours[:, :2], truth[:, :2]), torch.minimum(ours[:, 2:], truth[:, 2:])
-    inner = (high - low).clamp(min=0).prod(1)
-    union = (ours[:, 2:] - ours[:, :2]).prod(1) + (truth[:, 2:] - truth[:, :2]).prod(1) - inner
-    low, high = torch.minimum(ours[:, :2], truth[:, :2]), torch.maximum(ours[:, 2:], truth[:, 2:])
-    hull = (high - low).prod(1).clamp(min=1e-6)
-    iou = inner / union.clamp(min=1e-6)
-    return iou, iou - (hull - union) / hull
-
-
-def loss_of(
-    scores: Tensor, sides: Tensor, batch: Batch, centres: Tensor, strides: Tensor, s: Settings
-) -> tuple[Tensor, dict[str, float]]:
-    """Give the loss of a batch and its parts.
-
-    scores (n, cells, 1), sides (n, cells, 4), as the net gives them. Quality focal loss: a cell is to say how well its
-    box fits. Source: Li 2020, Generalized Focal Loss, equation 4.
-    """
-    count = max(1, len(batch.cells))
-    here, stride = centres[batch.cells], strides[batch.cells]
-    wanted = torch.cat([here - batch.boxes[:, :2], batch.boxes[:, 2:] - here], 1) / stride
-    told = sides[batch.rows, batch.cells]
-    open_sides = told.clamp(min=0) * stride
-    ours = torch.cat([here - open_sides[:, :2], here + open_sides[:, 2:]], 1)
-    iou, giou = generalized_iou(ours, batch.boxes)
-    size = (batch.boxes[:, 2:] - batch.boxes[:, :2]).mean(1, keepdim=True) / stride
-    side_loss = functional.smooth_l1_loss(told / size, wanted.clamp(min=0) / size, beta=0.1, reduction="sum") / count
-    box_loss = (1 - giou).sum() / count
-
-    logits = scores[..., 0]
-    quality = torch.zeros_like(logits)
-    quality[batch.rows, batch.cells] = iou.detach()
-    weight = (quality - logits.sigmoid()).abs().square() * (batch.state != IGNORE)
-    score_loss = (weight * functional.binary_cross_entropy_with_logits(logits, quality, reduction="none")).sum() / count
-    total = score_loss + s.box_weight * box_loss + s.side_weight * side_loss
-    parts = {"score": score_loss, "box": box_loss, "side": side_loss, "iou": iou.mean() if len(iou) else iou.sum()}
-    return total, {name: float(value.detach()) for name, value in parts.items()}
 
 
 # --- the loop -------------------------------------------------------------------------------------------------------
@@ -413,19 +224,6 @@ def agreed(value: float, s: Settings) -> float:
 
 
 # --- command line ---------------------------------------------------------------------------------------------------
-
-
-def with_changes(s: Settings, changes: list[str]) -> Settings:
-    """Apply `name=value` (a field of Settings) or `views.name=value`. Raises ValueError for an unknown name."""
-    for change in changes:
-        name, _, value = change.partition("=")
-        owner = s.views if name.startswith("views.") else s
-        short = name.removeprefix("views.")
-        if short == "views" or short not in get_type_hints(type(owner)):
-            raise ValueError(f"--set {change}: no setting {name!r}; the settings are the fields of Settings")
-        new = replace(owner, **{short: get_type_hints(type(owner))[short](value)})
-        s = new if isinstance(new, Settings) else replace(s, views=new)
-    return s
 
 
 def work(peer: int, options: argparse.Namespace, settings: Settings, meeting: str) -> None:
