@@ -56,8 +56,11 @@ class Watcher:
 
     def step(self, frame: int, pixels: Pixels) -> None:
         """Show the picture of a frame at BASE_FPS; slower cameras leave some out."""
-        shown = Frame(pixels=pixels, captured_ns=round(frame * NS_PER_S / BASE_FPS), index=self._index)
+        self.show(frame, Frame(pixels=pixels, captured_ns=round(frame * NS_PER_S / BASE_FPS), index=self._index))
         self._index += 1
+
+    def show(self, frame: int, shown: Frame) -> None:
+        """Show a frame that has a time of its own, which is that of `frame` at BASE_FPS or about it."""
         self._last = shown
         events = self._agent.step(shown)
         for view in self._agent.in_view():
