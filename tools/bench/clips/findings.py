@@ -81,6 +81,7 @@ def examine(clip: Clip, watched: Watched) -> Verdicts:
             for frame in watched.frames
             if any(sight.head.person == presence.person and sight.glimpsed for sight in seen[frame])
         }
+        spans = [_span(story, presence.person, seen) for story in mine]
         on = _sightings(watched.stories, presence.person, seen)
         found, looks = len({frame for frame, _ in on} & shown), sum(looked for _, looked in on)
         stories = [_told(story, clip, watched, seen) for story in mine]
@@ -97,7 +98,7 @@ def examine(clip: Clip, watched: Watched) -> Verdicts:
                 reason=outcome.reason,
                 found=found,
                 shown=len(shown),
-                why=_why(outcome, mine, stories, f"found in {found} of {len(shown)} frames, {looks} looks"),
+                why=_why(outcome, stories, spans, f"found in {found} of {len(shown)} frames, {looks} looks"),
             )
         )
     nobody = [
@@ -138,6 +139,11 @@ def _sightings(stories: Sequence[Story], person: int, seen: Sequence[Sequence[Si
     ]
 
 
+def _span(story: Story, person: int, seen: Sequence[Sequence[Sight]]) -> tuple[int, int]:
+    frames = [frame for frame, _ in _sightings([story], person, seen)]
+    return frames[0], frames[-1]
+
+
 def _told(story: Story, clip: Clip, watched: Watched, seen: Sequence[Sequence[Sight]]) -> Told:
     assert story.person is not None
     assert story.label is not None
@@ -155,17 +161,20 @@ def _told(story: Story, clip: Clip, watched: Watched, seen: Sequence[Sequence[Si
     )
 
 
-def _why(outcome: Outcome, stories: Sequence[Story], told: Sequence[Told], found: str) -> str:
-    """Name the cause where somebody was not told once, with what can be counted about it. told: of these stories."""
+def _why(outcome: Outcome, told: Sequence[Told], spans: Sequence[tuple[int, int]], found: str) -> str:
+    """Name the cause where somebody was not told once, with what can be counted about it.
+
+    spans: the first and the last frame in which each of his stories is on him.
+    """
     if outcome.why is None:
         return ""
     if not told:
         return f"{outcome.why}, {found}"
-    spans = sorted((story.sightings[0].frame, story.sightings[-1].frame) for story in stories)
-    gaps = [f"{(after[0] - before[1]) / BASE_FPS:.1f} s" for before, after in pairwise(spans)]
     others = sorted({who for one in told for who in one.shared})
-    mixed = f", mixed up with {' and '.join(others)}" if others else ""
-    return f"{outcome.why}, {' and '.join(gaps)} apart{mixed}"
+    why = f"mixed up with {' and '.join(others)}" if others else outcome.why
+    gaps = [(after[0] - before[1]) / BASE_FPS for before, after in pairwise(sorted(spans))]
+    apart = " and ".join(f"{gap_s:.1f} s" for gap_s in gaps if gap_s > 0)
+    return f"{why}, {apart} apart" if apart else why
 
 
 def tales(clip: Clip, watched: Watched) -> list[Told]:
