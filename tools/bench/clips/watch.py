@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -14,7 +13,6 @@ from agent.events.types import Event, PersonEnd, PersonNew
 from agent.pipeline import InView, Pipeline
 from agent.seams import Camera, Classifier, Detector, End, Frame
 from agent.settings import CameraSettings, Settings
-from agent.vision.motion import EVERYTHING, Luma, Motion, MotionGate
 from tools.bench.street.plan import BASE_FPS
 from tools.bench.street.watch import Story, Watcher
 
@@ -22,27 +20,11 @@ _READ_TIMEOUT_S = 30.0
 _AT_ONCE_S = 0.001
 
 
-class _OpenGate(MotionGate):
-    """Finds that everything moves, always."""
-
-    def look(self, small: Luma, now_ns: int) -> Motion:
-        return Motion(cells=EVERYTHING)
-
-
-class Ungated(Pipeline):
-    """The agent's pipeline for which everything moves: still frames are searched as often as others, and everywhere."""
-
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**given)
-        self._gate = _OpenGate()
-
-
 class Gates(msgspec.Struct, frozen=True, kw_only=True):
-    """How a pipeline is opened. still: frames in which nothing moves are searched like others; everywhere: and closer
-    looks go to what does not move as well; every_frame: each frame is searched, not one in detect_every."""
+    """Which gates are open. still: frames in which nothing moves are searched as well; every_frame: and each of them
+    and of the others, not one in detect_every."""
 
     still: bool = False
-    everywhere: bool = False
     every_frame: bool = False
 
     def pipeline(self, detector: Detector, classifier: Classifier) -> Pipeline:
@@ -53,20 +35,14 @@ class Gates(msgspec.Struct, frozen=True, kw_only=True):
             recheck_s=_AT_ONCE_S if self.still else shipped.vision.recheck_s,
             detect_every=1 if self.every_frame else shipped.vision.detect_every,
         )
-        kind = Ungated if self.everywhere else Pipeline
-        return kind(
-            detector=detector,
-            classifier=classifier,
-            settings=msgspec.structs.replace(shipped, vision=vision),
-            run_id="clip",
-        )
+        settings = msgspec.structs.replace(shipped, vision=vision)
+        return Pipeline(detector=detector, classifier=classifier, settings=settings, run_id="clip")
 
 
 SHIPPED = Gates()
 OPEN: Mapping[str, Gates] = {
     "still frames too": Gates(still=True),
-    "everywhere": Gates(still=True, everywhere=True),
-    "every frame, everywhere": Gates(still=True, everywhere=True, every_frame=True),
+    "every frame": Gates(still=True, every_frame=True),
 }
 
 
