@@ -33,13 +33,18 @@ class Examiner:
         detector: FaceDetector | None,
         classifier: MaskClassifier,
         clock: Clock,
+        closer: Sequence[FaceDetector] = (),
         single_pass: bool = False,
         annotate: Path | None = None,
         portraits: Portraits | None = None,
     ) -> None:
-        """detector: None where every picture is a face already. portraits: gets small pictures of those found."""
+        """detector: None where every picture is a face already. closer: the same at other input sizes, for pictures.
+
+        portraits: gets small pictures of those found.
+        """
         self._settings = settings
         self._detector = detector
+        self._closer = closer
         self._classifier = classifier
         self._clock = clock
         self._single_pass = single_pass
@@ -74,7 +79,11 @@ class Examiner:
         pixels = read_picture(item.path)
         height, width = pixels.shape[:2]
         floor = detector.manifest.report_floor
-        found = detector.find(pixels, floor) if self._single_pass else find_closely(detector, pixels, floor)
+        found = (
+            detector.find(pixels, floor)
+            if self._single_pass
+            else find_closely([detector, *self._closer], pixels, floor)
+        )
         looks = self._classifier.look(pixels, [face.box for face in found])
         faces = []
         marks = []

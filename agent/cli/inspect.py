@@ -23,7 +23,8 @@ from agent.cli.story import Portraits, Story
 from agent.cli.terminal import STYLES, console, some, verdicts
 from agent.clock import NS_PER_S, SystemClock
 from agent.errors import InputError, MaskwatchError, NotPermittedError, UsageError
-from agent.vision.nets import load_classifier, load_detector
+from agent.vision.detector import FaceDetector
+from agent.vision.nets import load_classifier, load_detector, load_other_sizes
 
 
 def add_parser(subparsers: Any) -> None:
@@ -36,7 +37,9 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="a picture, clip or folder; - reads paths from stdin")
     parser.add_argument("--crops", action="store_true", help="each picture is one tight face crop")
-    parser.add_argument("--single-pass", action="store_true", help="find faces once in the whole picture, no tiles")
+    parser.add_argument(
+        "--single-pass", action="store_true", help="find faces in the whole picture once, as in a frame"
+    )
     parser.add_argument("--annotate", type=Path, metavar="DIR", help="write copies with boxes and labels there")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write all of it as one HTML file as well")
     parser.add_argument("--with-crops", action="store_true", help="put pictures of the faces into the report")
@@ -57,13 +60,17 @@ def run(args: argparse.Namespace) -> int:
         classifier = load_classifier(settings.vision.classifier, settings.vision.accelerator)
         stack.callback(classifier.close)
         detector = None if args.crops else load_detector(settings.vision.detector, settings.vision.accelerator)
+        closer: Sequence[FaceDetector] = ()
         if detector is not None:
             stack.callback(detector.close)
+            if not args.single_pass:
+                closer = load_other_sizes(settings.vision.detector, detector.net.manifest)
         examiner = Examiner(
             settings,
             detector=detector.net if detector else None,
             classifier=classifier.net,
             clock=clock,
+            closer=closer,
             single_pass=args.single_pass,
             annotate=args.annotate,
             portraits=portraits,

@@ -168,6 +168,25 @@ def manifest_path(name: str) -> Path:
     return path
 
 
+def other_sizes(name: str, manifest: DetectorManifest) -> list[str]:
+    """Give the manifests of the same detector at other input sizes, as paths: `face-480` beside `face-320`.
+
+    They lie in the same folder, are called the same up to the last dash, and have the same version. name: as in
+    `load_manifest`; manifest: what it gave. What cannot be read there is none of them.
+    """
+    path = manifest_path(name)
+    family = path.stem.rpartition("-")[0]
+    found = []
+    for other in sorted(path.parent.glob(f"{family}-*.json")) if family else []:
+        try:
+            described = msgspec.json.decode(other.read_bytes(), type=Manifest)
+        except (OSError, msgspec.DecodeError):
+            continue
+        if isinstance(described, DetectorManifest) and described.version == manifest.version and other != path:
+            found.append(str(other))
+    return found
+
+
 def _read_manifest(path: Path, kind: type[M]) -> M:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)

@@ -6,7 +6,7 @@ from agent.clock import Clock, SystemClock
 from agent.vision.accelerator import Place, SafeRuntime, Wanted, place
 from agent.vision.classifier import MaskClassifier
 from agent.vision.detector import FaceDetector
-from agent.vision.model import ClassifierManifest, DetectorManifest, load_manifest, manifest_path
+from agent.vision.model import ClassifierManifest, DetectorManifest, load_manifest, manifest_path, other_sizes
 from agent.vision.runtime import CpuRuntime
 
 _CLOCK = SystemClock()
@@ -53,6 +53,19 @@ def load_detector(name: str, accelerator: Wanted, clock: Clock = _CLOCK) -> Load
     manifest, content = load_manifest(name, DetectorManifest)
     runtime = place(manifest.net, content, manifest_path(name), accelerator, clock=clock)
     return Loaded(FaceDetector(manifest, runtime, runtime.vouch), runtime)
+
+
+def load_other_sizes(name: str, manifest: DetectorManifest) -> list[FaceDetector]:
+    """Load the same detector at the other input sizes that lie beside it, on the CPU; see `model.other_sizes`.
+
+    Raises ModelError if one of them is damaged, not what its manifest says, or wrong on the CPU.
+    """
+    nets = []
+    for other in other_sizes(name, manifest):
+        described, content = load_manifest(other, DetectorManifest)
+        cpu = CpuRuntime(content, described.net, where=str(manifest_path(other).with_name(described.net.file)))
+        nets.append(FaceDetector(described, cpu))
+    return nets
 
 
 def load_classifier(name: str, accelerator: Wanted) -> Loaded[MaskClassifier]:

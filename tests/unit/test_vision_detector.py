@@ -1,6 +1,5 @@
 """From a frame to boxes: the letterbox, the int8 threshold and the decode against plain loops; then the real net."""
 
-import itertools
 import math
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from agent.seams import Box, Face, Pixels
 from agent.vision.detector import CANDIDATES_MAX, FaceDetector, Letterbox, cells, lowest_raw, to_probability
 from agent.vision.model import DetectorManifest, Net, Tensor, load_manifest
 from agent.vision.runtime import CpuRuntime
-from agent.vision.tiles import OVERLAP, find_closely, starts
 from tests.shared import shared
 
 WIDTH, HEIGHT, STRIDES = 64, 32, (8, 16)
@@ -230,15 +228,6 @@ def test_cells_run_row_by_row_from_the_first_stride_to_the_last() -> None:
     assert strides.tolist() == [8] * 8 + [16] * 2
 
 
-@given(length=st.integers(1, 3000), tile=st.integers(16, 400))
-def test_tiles_cover_an_axis_and_overlap(length: int, tile: int) -> None:
-    begins = starts(length, tile)
-
-    assert begins[0] == 0
-    assert begins[-1] == max(0, length - tile)
-    assert all(b - a <= tile * (1 - OVERLAP) + 1 for a, b in itertools.pairwise(begins))
-
-
 def real_detector() -> FaceDetector:
     found, content = load_manifest("face-320", DetectorManifest)
     return FaceDetector(found, CpuRuntime(content, found.net, where="face-320"))
@@ -267,38 +256,6 @@ def test_the_shipped_net_finds_the_three_people_who_stand_close() -> None:
         0.5,
         0.8,
     ]
-
-
-def test_a_small_face_in_a_large_picture_is_found_in_a_tile() -> None:
-    pixels = frame_of(shared("data/video/hallway_pause.mp4"), 20)
-    small = np.asarray(cv2.resize(pixels, (160, 90), interpolation=cv2.INTER_AREA), np.uint8)
-    picture = np.full((1100, 2000, 3), 90, np.uint8)
-    picture[500:590, 900:1060] = small
-
-    detector = real_detector()
-    closely = find_closely(detector, picture)
-
-    assert detector.find(picture) == []  # in the whole picture the faces are three pixels wide
-    assert len(closely) >= 2
-    assert all(face.box.x0 >= 900 and face.box.x1 <= 1060 for face in closely)
-
-
-def test_a_picture_no_larger_than_the_input_is_looked_at_once() -> None:
-    net = Scripted()
-    find_closely(FaceDetector(manifest(), net), np.zeros((HEIGHT, WIDTH, 3), np.uint8))
-
-    assert len(net.shown) == 1
-
-
-def test_a_face_cut_by_a_tile_is_left_to_the_tile_that_sees_it_whole() -> None:
-    net = Scripted()
-    net.boxes[:] = 0
-    net.scores[0, 8, 0] = 127  # at the left border of every tile: x0 is clipped to 0
-
-    faces = find_closely(FaceDetector(manifest(), net), np.zeros((HEIGHT, 2 * WIDTH, 3), np.uint8))
-
-    assert len(net.shown) == 1 + len(starts(2 * WIDTH, WIDTH))
-    assert {face.box.x0 for face in faces} == {0.0}
 
 
 def test_an_answer_that_nobody_vouches_for_is_asked_for_once_more() -> None:

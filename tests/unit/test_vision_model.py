@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -16,6 +17,7 @@ from agent.vision.model import (
     load_manifest,
     manifest_path,
     models_folder,
+    other_sizes,
 )
 
 
@@ -96,3 +98,26 @@ def test_golden_pictures_never_change() -> None:
         [-19, -11, -50, -47],
     ]
     assert (golden_input(1, (1, 8, 8, 3)) != golden_input(2, (1, 8, 8, 3))).any()
+
+
+def test_a_detector_at_other_sizes_is_known_by_name_kind_and_version(tmp_path: Path) -> None:
+    content = json.loads((models_folder() / "face-320.json").read_text())
+    for name, changes in {
+        "own-320": {},
+        "own-480": {},
+        "own-640": {"version": content["version"] + 1},
+        "other-480": {},
+        "own": {},
+    }.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content | {"name": name} | changes))
+    shutil.copy(models_folder() / "mask-64.json", tmp_path / "own-64.json")
+    (tmp_path / "own-notes.json").write_text("[]")
+
+    def others(name: str) -> list[str]:
+        path = tmp_path / f"{name}.json"
+        described = msgspec.json.decode(path.read_bytes(), type=DetectorManifest)
+        return [Path(other).stem for other in other_sizes(str(path), described)]
+
+    assert others("own-320") == ["own-480"]
+    assert others("own-480") == ["own-320"]
+    assert others("own-640") == others("other-480") == others("own") == []

@@ -208,7 +208,7 @@ def predict(
     """Find faces in every picture, down to the manifest's report floor."""
     floor = detector.manifest.report_floor
     steps = track(pictures, what, console=console, transient=True, disable=not console.is_terminal)
-    return [find_closely(detector, p.pixels, floor) if closely else detector.find(p.pixels, floor) for p in steps]
+    return [find_closely([detector], p.pixels, floor) if closely else detector.find(p.pixels, floor) for p in steps]
 
 
 def write_predictions(
