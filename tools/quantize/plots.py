@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 
 from tools.quantize.conditions import AT_SIZE, BESIDE, EIGHT, SIZES_PX
 
-_STYLE = {
+STYLE = {
     "figure.figsize": (6.4, 4.2),
     "figure.dpi": 90,
     "font.size": 9,
@@ -34,7 +34,7 @@ _STYLE = {
 
 def plot_reliability(found: Mapping[str, Any], of: str, path: Path) -> None:
     """found: bins of figures.reliability by the name of their curve. of: what faces, for the title."""
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots()
         low = min(bins[0][key] for bins in found.values() for key in ("confidence", "right"))
         axes.plot([low, 1], [low, 1], color="#7f7f7f", linestyle=":", marker="", label="as sure as right")
@@ -42,12 +42,12 @@ def plot_reliability(found: Mapping[str, Any], of: str, path: Path) -> None:
             axes.plot([one["confidence"] for one in bins], [one["right"] for one in bins], label=name)
         axes.set(xlabel="confidence: probability of the likeliest label", ylabel="share right")
         axes.set_title(f"How sure, how right: {of}", loc="left")
-        _save(figure, axes, path)
+        save(figure, axes, path)
 
 
 def plot_risk(found: Mapping[str, Mapping[str, float]], stated: float | None, of: str, path: Path) -> None:
     """found: risk at coverages by condition. stated: the risk that the band was chosen for, if it was."""
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots()
         for name, points in found.items():
             axes.plot([100 * float(key) for key in points], [100 * risk for risk in points.values()], label=name)
@@ -58,12 +58,12 @@ def plot_risk(found: Mapping[str, Mapping[str, float]], stated: float | None, of
         axes.set_yticks([0, 0.25, 0.5, 1, 2, 5, 10, 20], ["0", "0.25", "0.5", "1", "2", "5", "10", "20"])
         axes.set_ylim(0, 25)
         axes.set_title(f"What not answering buys: {of}", loc="left")
-        _save(figure, axes, path)
+        save(figure, axes, path)
 
 
 def plot_sizes(sources: Mapping[str, Any], path: Path) -> None:
     """sources: figures by condition, by source."""
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots()
         for name in (*EIGHT, *BESIDE):
             shown = [
@@ -76,10 +76,11 @@ def plot_sizes(sources: Mapping[str, Any], path: Path) -> None:
         axes.set_xticks([], minor=True)
         axes.set(xlabel="face, px, shrunk to this", ylabel="right of mask and no_mask, balanced, %")
         axes.set_title("By size, each source with a net that never saw it", loc="left")
-        _save(figure, axes, path)
+        save(figure, axes, path)
 
 
-def _save(figure: Any, axes: Any, path: Path) -> None:
+def save(figure: Any, axes: Any, path: Path) -> None:
+    """Write a figure with its legend beside it, and close it."""
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,233 +1,274 @@
-"""Measure an int8 detector through the agent's own code: recall by face size at a labelled precision of 0.90.
+"""Measure detectors on labelled pictures: recall by size and label at a labelled precision of 0.90 and 0.80.
 
-    python -m tools.train.evaluate_detector face-320 [--closely] [--split test] [--float models/face-320.npz]
+    python -m tools.train.evaluate_detector --report    # all of it: report, page and plot; five minutes on one core
+    python -m tools.train.evaluate_detector --split val --models models/face-320.json --no-float --no-cascades
 
-Writes predictions of every source as JSON lines (`picture`, `faces`: `box`, `score`), far below the working threshold,
-and the table as JSON beside them. A labelled face is found at IoU >= 0.4; a second box on the same face is false; a box
-on an ignored or pseudo-labelled face, or of less than 8 px, counts neither way.
+Every input size that lies beside the first model is measured in one pass, all together as `maskwatch inspect` uses them
+(closely), the float net of the checkpoint likewise, and on the test split OpenCV's cascades. Predictions are written as
+../shared/eval/score_pictures.py reads them, a file for each way and source, far below the working threshold. Run it
+with the tools extra: the float net needs TensorFlow.
 """
 
 import argparse
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import cv2
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from agent.seams import Face
+from agent.seams import Box, Face
 from agent.vision.detector import FaceDetector
-from agent.vision.model import DetectorManifest, Tensor, load_manifest
-from agent.vision.nms import overlaps
-from agent.vision.runtime import CpuRuntime
-from agent.vision.tiles import find_closely
-from tools.train.graph import load_checkpoint
+from agent.vision.model import other_sizes
+from tools.bench.machine import Machine, describe, take_one_core
+from tools.bench.rows import NS_PER_MS
+from tools.train.contestants import CASCADES, Find, cascade, closely, float_detector, int8_detector, once
+from tools.train.graph import Graph, load_checkpoint, multiply_adds, redrawn
 from tools.train.pictures import Picture, load_pictures
+from tools.train.recall import Recall, join, match, recall_at, threshold_at
 
 GROUPS = {
     "masked": ("k853", "adi920"),
-    "street": ("street",),
     "wider": ("wider",),
     "wider_more": ("wider_more",),
-    "k210cam": ("k210cam",),
+    "wider_events": ("wider_events",),
     "mafa": ("mafa",),
     "macwin": ("macwin",),
-    "wider_events": ("wider_events",),
+    "k210cam": ("k210cam",),
+    "street": ("street",),
     "background": ("background",),
 }
-SIZES = {"<16": (0, 16), "16-24": (16, 24), "24-32": (24, 32), "32-64": (32, 64), ">64": (64, 1e9), "all": (0, 1e9)}
-FACE_PX_MIN = 8.0
-PRECISION = 0.90
+"""Pictures of like sources are counted together; those without counted faces count in `everything` only."""
+EVERYTHING = "everything"
+BESIDE_CASCADES = ("masked", "wider")
+PRECISIONS = (0.90, 0.80)
+SPLITS = ("test", "val")
+TIMED_SIDE_PX, TIMED_PICTURES, TIMED_TURNS = 640, 20, 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """What was found in pictures, and of which labelled faces.
+class Way:
+    """One detector in one way of use. numbers: `int8`, `float` or `cascade`; inputs: of the nets that look."""
 
-    scores, right: (n,) every counted detection and whether it is a labelled face.
-    sizes, found: (m,) every labelled face: its size in stored pixels, and the score of its detection, 0 without one.
+    name: str
+    numbers: str
+    find: Find
+    inputs: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def slug(self) -> str:
+        return f"{self.name} {self.numbers}".replace(",", "").replace(" ", "-")
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """What a way found. name, numbers, inputs: as in Way.
+
+    million_multiply_adds: of one pass; None where that is not known or varies with the picture.
+    ms: one core, the median over pictures of TIMED_SIDE_PX, of each the best of TIMED_TURNS.
+    recall: by split, group and precision (`0.90`).
     """
 
-    scores: NDArray[np.float64]
-    right: NDArray[np.bool_]
-    sizes: NDArray[np.float64]
-    found: NDArray[np.float64]
+    name: str
+    numbers: str
+    inputs: tuple[tuple[int, int], ...]
+    million_multiply_adds: float | None
+    ms: float
+    recall: dict[str, dict[str, dict[str, Recall]]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recall:
-    """Recall in per cent at `threshold`; faces is how many. interval: of 95 %, for faces of all sizes."""
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What is written. data: the digest of the pictures; sha256: of the int8 models, by name."""
 
-    threshold: float
-    faces: dict[str, int]
-    recall: dict[str, float]
-    interval: tuple[float, float]
-
-
-class FloatRuntime:
-    """The float net behind the int8 one's door: its answers in thousandths, so that the agent's decode takes them."""
-
-    SCALE = 1e-3
-
-    def __init__(self, checkpoint: Path) -> None:
-        from tools.quantize.keras_net import build_keras  # brings TensorFlow: seconds to import, and for this only
-
-        stored = load_checkpoint(checkpoint)
-        self._net = build_keras(stored.graph, stored.weights)
-
-    def invoke(self, batch: NDArray[np.int8]) -> dict[str, NDArray[Any]]:
-        pixels = np.bitwise_xor(batch.view(np.uint8), 0x80).astype(np.float32) / np.float32(255)
-        answers = zip(("scores", "boxes"), self._net(pixels), strict=True)
-        return {name: np.round(np.asarray(values) / self.SCALE).astype(np.int32) for name, values in answers}
-
-    def manifest(self, of: DetectorManifest) -> DetectorManifest:
-        """Give the int8 net's manifest with the scales of these answers."""
-        doors = {name: Tensor(shape=t.shape, scale=self.SCALE, zero_point=0) for name, t in of.net.outputs.items()}
-        return msgspec.structs.replace(of, net=msgspec.structs.replace(of.net, outputs=doors))
+    data: str
+    machine: Machine
+    pictures: dict[str, int]
+    sha256: dict[str, str]
+    measured: list[Measured]
 
 
-def match(picture: Picture, faces: Sequence[Face]) -> Found:
-    """Match detections with the labelled faces of a picture, best score first."""
-    sizes = np.sqrt(np.prod(picture.boxes[:, 2:] - picture.boxes[:, :2], 1)).astype(float)
-    counted = ~(picture.ignore | picture.pseudo | (sizes < FACE_PX_MIN))
-    ranked = sorted(faces, key=lambda face: -face.score)
-    boxes = np.array([face.box for face in ranked], np.float32).reshape(-1, 4)
-    with_faces, with_others = overlaps(boxes, picture.boxes[counted]), overlaps(boxes, picture.boxes[~counted])
-    found = np.zeros(int(counted.sum()))
-    scores, right = [], []
-    for index, face in enumerate(ranked):
-        free = np.where(found == 0, with_faces[index], 0)
-        hit = bool(len(free)) and free.max() >= 0.4
-        if hit:
-            found[int(free.argmax())] = face.score
-        elif face.box.size_px < FACE_PX_MIN or (with_others[index] >= 0.3).any():
-            continue
-        scores.append(face.score)
-        right.append(hit)
-    return Found(scores=np.array(scores), right=np.array(right, bool), sizes=sizes[counted], found=found)
-
-
-def join(parts: Sequence[Found]) -> Found:
-    return Found(
-        scores=np.concatenate([part.scores for part in parts]),
-        right=np.concatenate([part.right for part in parts]),
-        sizes=np.concatenate([part.sizes for part in parts]),
-        found=np.concatenate([part.found for part in parts]),
-    )
-
-
-def threshold_at(found: Found, precision: float) -> float:
-    """Give the lowest score down to which this share of the detections is right, 1 if there is none."""
-    order = np.argsort(-found.scores, kind="stable")
-    scores, right = found.scores[order], np.cumsum(found.right[order])
-    last = np.append(scores[1:] != scores[:-1], True)  # equal scores stand or fall together
-    good = np.flatnonzero((right / np.arange(1, len(right) + 1) >= precision) & last[: len(right)])
-    return float(scores[good[-1]]) if len(good) else 1.0
-
-
-def recall_by_size(parts: Sequence[Found], threshold: float) -> Recall:
-    """Give the share of labelled faces found at or above a score, by size. parts: one a picture."""
-    found = join(parts)
-    faces, recall = {}, {}
-    for name, (low, high) in SIZES.items():
-        here = (found.sizes >= low) & (found.sizes < high)
-        if here.any():
-            faces[name] = int(here.sum())
-            recall[name] = round(100 * float((found.found[here] >= threshold).mean()), 1)
-    return Recall(
-        threshold=round(threshold, 3), faces=faces, recall=recall, interval=resampled_recall(parts, threshold)
-    )
-
-
-def resampled_recall(parts: Sequence[Found], threshold: float, draws: int = 1000) -> tuple[float, float]:
-    """Give the 95 % interval of the recall by drawing pictures with replacement: faces of one picture fail together."""
-    hits = np.array([(part.found >= threshold).sum() for part in parts])
-    faces = np.array([len(part.sizes) for part in parts])
-    drawn = np.random.default_rng(1).integers(len(parts), size=(draws, len(parts)))
-    shares = 100 * hits[drawn].sum(1) / np.maximum(1, faces[drawn].sum(1))
-    low, high = np.percentile(shares, (2.5, 97.5))
-    return round(float(low), 1), round(float(high), 1)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure an int8 detector: recall by size at precision 0.90.")
-    parser.add_argument("model", help="a name in models/ or a manifest's path")
+def main(words: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.train.evaluate_detector", description=(__doc__ or "")[:109])
+    parser.add_argument("--model", default="face-320", help="a name in models/ or a manifest's path")
+    parser.add_argument("--float", type=Path, default=Path("models/face-320.npz"), help="its float checkpoint")
+    parser.add_argument("--split", choices=SPLITS, action="append", help="may be given again; default: test and val")
+    parser.add_argument("--group", choices=GROUPS, action="append", help="may be given again; default: all")
+    parser.add_argument("--no-float", action="store_true", help="without the float net, and so without TensorFlow")
+    parser.add_argument("--no-cascades", action="store_true", help="without OpenCV's cascades")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/pictures"))
     parser.add_argument("--cache", type=Path, default=Path(".work/pictures"))
-    parser.add_argument("--out", type=Path, default=Path(".work/detector/predictions"))
-    parser.add_argument("--split", default="test", choices=("train", "val", "test"))
-    parser.add_argument("--closely", action="store_true", help="whole picture and tiles; default: a single pass")
-    parser.add_argument("--report", type=Path, help="add the table to this JSON report of tools.quantize")
-    parser.add_argument("--float", type=Path, metavar="NPZ", help="measure this float checkpoint instead; slow")
-    options = parser.parse_args()
+    parser.add_argument("--out", type=Path, default=Path(".work/detector/predictions"), help="for the predictions")
+    parser.add_argument("--report", action="store_true", help="write models/reports/detector.json, its page and plot")
+    options = parser.parse_args(words)
+    machine = describe()
+    take_one_core()
+    cv2.setNumThreads(1)
     console = Console()
-    manifest, content = load_manifest(options.model, DetectorManifest)
-    if options.float:
-        exact = FloatRuntime(options.float)
-        detector = FaceDetector(exact.manifest(manifest), exact)
-    else:
-        detector = FaceDetector(manifest, CpuRuntime(content, manifest.net, where=manifest.name))
+    first = int8_detector(options.model)
+    nets = [first, *(int8_detector(name) for name in other_sizes(options.model, first.manifest))]
+    nets.sort(key=lambda net: net.input_size)
+    ways = our_ways(nets, first, "int8")
+    if not options.no_float:
+        exact = {net.manifest.name: float_detector(options.float, net.manifest) for net in nets}
+        ways += our_ways(list(exact.values()), exact[first.manifest.name], "float")
+    if not options.no_cascades:
+        ways += [Way(name=name, numbers="cascade", find=cascade(name)) for name in CASCADES]
     pictures, digest = load_pictures(options.data, options.cache)
-    options.out.mkdir(parents=True, exist_ok=True)
-    results: dict[str, Recall] = {}
-    everything: list[Found] = []
-    for group, sources in GROUPS.items():
-        chosen = [p for p in pictures if p.source in sources and p.split == options.split]
-        if not chosen:
-            continue
-        predictions = predict(detector, chosen, closely=options.closely, console=console, what=group)
-        for source in sources:
-            write_predictions(options.out / f"{source}.jsonl", source, chosen, predictions)
-        found = [match(picture, faces) for picture, faces in zip(chosen, predictions, strict=True)]
-        everything += found
-        if len(join(found).sizes):
-            results[group] = recall_by_size(found, threshold_at(join(found), PRECISION))
-    results["all, one threshold"] = recall_by_size(everything, threshold_at(join(everything), PRECISION))
-    console.print(
-        table(results, f"{manifest.name}, split {options.split}, {'tiles' if options.closely else 'one pass'}")
+    groups = {name: GROUPS[name] for name in options.group or GROUPS}
+    splits = {split: [p for p in pictures if p.split == split] for split in options.split or SPLITS}
+    report = Report(
+        data=digest,
+        machine=machine,
+        pictures={split: len(of(groups, chosen)) for split, chosen in splits.items()},
+        sha256={net.manifest.name: net.manifest.net.sha256 for net in nets},
+        measured=measure(
+            ways, splits, groups, options.out / digest, load_checkpoint(options.float).graph, to_time(pictures), console
+        ),
     )
-    summary = {"data": digest, "split": options.split, "closely": options.closely, "precision": PRECISION}
-    measured = summary | {"groups": {group: asdict(recall) for group, recall in results.items()}}
-    (options.out / "recall.json").write_text(json.dumps(measured, indent=1) + "\n")
+    for split in splits:
+        console.print(table(report, split))
     if options.report:
-        report = json.loads(options.report.read_text())
-        way = f"{options.split}{' closely' if options.closely else ''}{' float' if options.float else ''}"
-        report.setdefault("recall", {})[way] = measured
-        options.report.write_text(json.dumps(report, indent=1) + "\n")
+        from tools.train.recall_page import write_report  # brings matplotlib
+
+        write_report(report)
 
 
-def predict(
-    detector: FaceDetector, pictures: Sequence[Picture], *, closely: bool, console: Console, what: str
-) -> list[list[Face]]:
-    """Find faces in every picture, down to the manifest's report floor."""
-    floor = detector.manifest.report_floor
-    steps = track(pictures, what, console=console, transient=True, disable=not console.is_terminal)
-    return [find_closely([detector], p.pixels, floor) if closely else detector.find(p.pixels, floor) for p in steps]
+def our_ways(nets: Sequence[FaceDetector], first: FaceDetector, numbers: str) -> list[Way]:
+    """Give each net alone in one pass, and all of them together as `inspect` looks with them. first: the configured."""
+    alone = [
+        Way(name=f"{net.manifest.name}, one pass", numbers=numbers, find=once(net), inputs=(net.input_size,))
+        for net in nets
+    ]
+    others = [net for net in nets if net is not first]
+    together = Way(
+        name="closely",
+        numbers=numbers,
+        find=closely([first, *others]),
+        inputs=tuple(net.input_size for net in nets),
+    )
+    return [*alone, together]
 
 
-def write_predictions(
-    path: Path, source: str, pictures: Sequence[Picture], predictions: Sequence[Sequence[Face]]
-) -> None:
-    with path.open("w") as out:
-        for picture, faces in zip(pictures, predictions, strict=True):
-            if picture.source == source:
-                listed = [{"box": [round(side, 2) for side in face.box], "score": face.score} for face in faces]
-                out.write(json.dumps({"picture": picture.name, "faces": listed}) + "\n")
+def measure(
+    ways: Sequence[Way],
+    splits: Mapping[str, Sequence[Picture]],
+    groups: Mapping[str, Sequence[str]],
+    out: Path,
+    graph: Graph,
+    timed: Sequence[Picture],
+    console: Console,
+) -> list[Measured]:
+    """Let every way find the faces of every split. out: for the predictions; graph: of our net, to be counted."""
+    measured = []
+    for way, ms in zip(ways, times_ms(ways, timed), strict=True):
+        recall = {}
+        for split, pictures in splits.items():
+            if way.numbers == "cascade":
+                beside = {name: sources for name, sources in groups.items() if name in BESIDE_CASCADES}
+                counted = beside if split == "test" else {}
+            else:
+                counted = dict(groups)
+            chosen = of(counted, pictures)
+            if chosen:
+                recall[split] = by_group(chosen, predict(way, chosen, out / f"{way.slug}-{split}", console), counted)
+        drawn = [redrawn(graph, *size) for size in way.inputs]
+        measured.append(
+            Measured(
+                name=way.name,
+                numbers=way.numbers,
+                inputs=way.inputs,
+                million_multiply_adds=round(multiply_adds(drawn[0]) / 1e6, 1) if len(drawn) == 1 else None,
+                ms=round(ms, 2),
+                recall=recall,
+            )
+        )
+    return measured
 
 
-def table(results: dict[str, Recall], title: str) -> Table:
-    shown = Table(title=f"{title}: recall % at precision {PRECISION:.2f}")
-    for column in ("pictures of", "score >=", *SIZES, "95 %"):
-        shown.add_column(column, justify="left" if column == "pictures of" else "right")
-    for group, recall in results.items():
-        cells = [f"{recall.recall[size]} ({recall.faces[size]})" if size in recall.faces else "" for size in SIZES]
-        shown.add_row(group, f"{recall.threshold:.3f}", *cells, "{}-{}".format(*recall.interval))
+def of(groups: Mapping[str, Sequence[str]], pictures: Sequence[Picture]) -> list[Picture]:
+    """Give the pictures of the sources of these groups."""
+    sources = {source for group in groups.values() for source in group}
+    return [picture for picture in pictures if picture.source in sources]
+
+
+def to_time(pictures: Sequence[Picture]) -> list[Picture]:
+    """Give test pictures of the size that times are told for."""
+    fitting = [p for p in pictures if p.split == "test" and max(p.pixels.shape[:2]) == TIMED_SIDE_PX]
+    return fitting[:TIMED_PICTURES]
+
+
+def times_ms(ways: Sequence[Way], pictures: Sequence[Picture]) -> list[float]:
+    """Time all ways in turns, picture by picture: what else the machine does meets all of them alike."""
+    best = np.full((len(ways), len(pictures)), np.inf)
+    for _ in range(TIMED_TURNS):
+        for at, picture in enumerate(pictures):
+            pixels = np.array(picture.pixels)  # from the disk first
+            for index, way in enumerate(ways):
+                start_ns = time.perf_counter_ns()
+                way.find(pixels)
+                best[index, at] = min(best[index, at], (time.perf_counter_ns() - start_ns) / NS_PER_MS)
+    return [float(ms) for ms in np.median(best, 1)]
+
+
+def predict(way: Way, pictures: Sequence[Picture], folder: Path, console: Console) -> list[list[Face]]:
+    """Find faces in every picture and write them down, a file a source, as score_pictures.py reads them.
+
+    A cascade never changes, and takes a minute for what we take a second for: what it found before is read again.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    known = read_predictions(folder) if way.numbers == "cascade" else {}
+    steps = track(pictures, folder.name, console=console, transient=True, disable=not console.is_terminal)
+    found = [known[p.name] if p.name in known else way.find(p.pixels) for p in steps]
+    lines: dict[str, list[str]] = {}
+    for picture, faces in zip(pictures, found, strict=True):
+        listed = [{"box": [round(side, 2) for side in face.box], "score": face.score} for face in faces]
+        lines.setdefault(picture.source, []).append(json.dumps({"picture": picture.name, "faces": listed}) + "\n")
+    for source, told in lines.items():
+        (folder / f"{source}.jsonl").write_text("".join(told))
+    return found
+
+
+def read_predictions(folder: Path) -> dict[str, list[Face]]:
+    """Give what was written down of every picture before, by its name."""
+    lines = [json.loads(line) for path in folder.glob("*.jsonl") for line in path.read_text().splitlines()]
+    return {
+        line["picture"]: [Face(box=Box(*face["box"]), score=face["score"]) for face in line["faces"]] for line in lines
+    }
+
+
+def by_group(
+    pictures: Sequence[Picture], faces: Sequence[Sequence[Face]], groups: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, Recall]]:
+    """Give the recall of each group that has counted faces at each precision, and that of all pictures together."""
+    found = [match(picture, them) for picture, them in zip(pictures, faces, strict=True)]
+    parts = {
+        name: [one for one, picture in zip(found, pictures, strict=True) if picture.source in sources]
+        for name, sources in groups.items()
+    }
+    counted = {
+        name: part for name, part in (parts | {EVERYTHING: found}).items() if any(len(one.sizes) for one in part)
+    }
+    return {
+        name: {f"{precision:.2f}": recall_at(part, threshold_at(join(part), precision)) for precision in PRECISIONS}
+        for name, part in counted.items()
+    }
+
+
+def table(report: Report, split: str) -> Table:
+    """Lay out the recall of all sizes at the first precision."""
+    groups = list(dict.fromkeys(group for one in report.measured for group in one.recall.get(split, {})))
+    shown = Table(title=f"{split}: recall % at precision {PRECISIONS[0]:.2f}", title_justify="left")
+    for column in ("", "numbers", "ms", *groups):
+        shown.add_column(column, justify="right" if column not in ("", "numbers") else "left")
+    for one in report.measured:
+        recall = one.recall.get(split, {})
+        cells = [f"{recall[group]['0.90'].all.recall['all']}" if group in recall else "" for group in groups]
+        shown.add_row(one.name, one.numbers, f"{one.ms:.1f}", *cells)
     return shown
 
 
