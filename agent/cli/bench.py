@@ -53,7 +53,6 @@ def run(args: argparse.Namespace) -> int:
     loaded = load_settings(args)
     clock, out = SystemClock(), console(sys.stderr)
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # all budgets are for one core
-    cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory(prefix="maskwatch-bench-", dir=_disk(loaded.settings)) as folder:
         clips = Path(folder)
         if args.clip is None:

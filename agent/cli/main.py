@@ -34,7 +34,7 @@ EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line. Returns the exit code; every foreseen failure has been said in one line on stderr."""
     words = list(sys.argv[1:] if argv is None else argv)
-    _quiet_libraries()
+    _tame_libraries()
     logging.getLogger("agent").addHandler(logging.NullHandler())  # only the daemon keeps a journal
     try:
         code = _dispatch(words)
@@ -126,10 +126,15 @@ def _is_verbose(words: Sequence[str]) -> bool:
     return any(word in ("-v", "--verbose") for word in words)
 
 
-def _quiet_libraries() -> None:
-    """Keep OpenCV and FFmpeg off the terminal: what they have to say we say, in one line. Read when cv2 is imported."""
+def _tame_libraries() -> None:
+    """Keep OpenCV and FFmpeg off the terminal, and OpenCV from threads of its own. Read when cv2 is imported.
+
+    What they have to say we say, in one line. The pictures are small: OpenCV's threads wait for work longer than they
+    do any (docs/decisions/0013).
+    """
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
 
 
 if __name__ == "__main__":

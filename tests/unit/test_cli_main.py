@@ -1,6 +1,8 @@
 """The front door: which command, which exit code, which line."""
 
 import argparse
+import os
+import subprocess
 import sys
 from types import ModuleType
 from typing import Any
@@ -122,3 +124,16 @@ def test_every_command_can_say_what_it_takes(capsys: pytest.CaptureFixture[str])
     for name in front.COMMANDS:
         assert front.main([name, "--help"]) == 0, name
         assert "--help" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("said", "threads"), [(None, "1"), ("3", "3")])
+def test_every_command_keeps_opencv_to_one_thread_unless_the_environment_says_otherwise(
+    said: str | None, threads: str
+) -> None:
+    asks = "import sys; from agent.cli.main import main; main(['--version']); import cv2; print(cv2.getNumThreads())"
+    name = "OPENCV_FOR_THREADS_NUM"
+    environment = {key: value for key, value in os.environ.items() if key != name} | ({name: said} if said else {})
+    done = subprocess.run(
+        [sys.executable, "-c", asks], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split()[-1] == threads
