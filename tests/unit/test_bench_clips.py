@@ -131,7 +131,7 @@ def test_who_is_told_twice_is_counted_so_with_the_seconds_between_whether_hidden
     hidden = walker(hidden=(2.0, 4.0))
     told = watched(story(hidden, 0.0, 2.0), story(hidden, 4.0, 6.0, name="p2"))
     (one,) = examine(Clip(seconds=6.0, person=[hidden]), told).persons
-    assert (one.once, len(one.told)) == (False, 2)
+    assert (one.once, one.times, len(one.told)) == (False, 2, 2)
     assert one.why == "hidden or turned away between, 2.1 s apart"
     plain = walker()
     told = watched(story(plain, 0.0, 2.0), story(plain, 4.0, 6.0, name="p2"))
@@ -143,7 +143,7 @@ def test_who_was_seen_too_seldom_is_missed_for_that_and_who_was_never_seen_for_t
     (one,) = examine(Clip(seconds=6.0, person=[anna]), watched(story(anna, 1.0, 1.2, name=None))).persons
     assert one.why == "too few looks, found in 3 of 90 frames, 3 looks"
     (one,) = examine(Clip(seconds=6.0, person=[anna]), watched()).persons
-    assert (one.told, one.why) == ([], "never followed, found in 0 of 90 frames, 0 looks")
+    assert (one.times, one.told, one.why) == (0, [], "never followed, found in 0 of 90 frames, 0 looks")
 
 
 def test_a_story_that_goes_over_to_somebody_else_says_with_whom_it_is_shared() -> None:
@@ -249,6 +249,16 @@ def test_the_docs_show_the_figures_that_the_command_wrote() -> None:
     assert tables(report) in (DOCS / "clips.md").read_text()
     assert report.aims == aims(report.clips)
     assert [clip.name for clip in report.clips] == list(load_truth())
+
+
+def test_a_clip_that_is_not_the_marked_one_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(command, "open_clip", lambda path: _Still())
+    nets = _Finds()
+    with pytest.raises(InputError, match=r"station\.mp4: lasts 2\.0 s, and 9\.9 s were marked") as error:
+        command.figures_of("station", tmp_path / "station.mp4", load_truth()["station"], (nets, nets))
+    assert "\n" not in str(error.value)
 
 
 def test_without_the_clips_the_command_says_so_in_one_line(

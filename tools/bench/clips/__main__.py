@@ -23,12 +23,14 @@ from agent.vision.model import ClassifierManifest, DetectorManifest, load_manife
 from tools.bench.agent import Pass, make_pipeline, open_outbox, shipped_nets
 from tools.bench.clips.findings import differences, examine, tales
 from tools.bench.clips.page import ClipFigures, Report, aims, opened, tables, write_page
-from tools.bench.clips.truth import Clip, load_truth
+from tools.bench.clips.truth import TRUTH, Clip, load_truth
 from tools.bench.clips.watch import OPEN, SHIPPED, open_clip, watch
 from tools.bench.machine import take_one_core
+from tools.bench.street.plan import BASE_FPS
 
 SHARED = Path("../shared/data/video")
 _PASSES = 3
+_LENGTH_S = 0.2
 
 
 def main() -> int:
@@ -79,8 +81,15 @@ def report_of(names: list[str], truth: dict[str, Clip]) -> Report:
 
 
 def figures_of(name: str, path: Path, clip: Clip, nets: tuple[Detector, Classifier]) -> ClipFigures:
-    """Give everything about one clip."""
+    """Give everything about one clip. Raises InputError if it is not the one that was marked."""
     shipped = watch(open_clip(path), SHIPPED.pipeline(*nets))
+    lasts_s = (shipped.frames[-1] + 1) / BASE_FPS
+    if abs(lasts_s - clip.seconds) > _LENGTH_S:
+        raise InputError(
+            f"lasts {lasts_s:.1f} s, and {clip.seconds:.1f} s were marked",
+            where=str(path),
+            remedy=f"mark it in {TRUTH}",
+        )
     verdicts, told = examine(clip, shipped), tales(clip, shipped)
     others = {}
     for gate, gates in OPEN.items():

@@ -32,7 +32,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one person. counts: a human sees the face at AIM_PX and above for a second or longer.
 
-    told: his stories; once: there is one, with one `new` and one `end`; found: in how many of the frames that show his
+    times: how often he was told; told: the stories about him; once: one story, with one `new` and one `end`; found: in how many of the frames that show his
     face it was found; why: the cause where he was not told once.
     """
 
@@ -41,6 +41,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     size_px: float | None
     clear_s: float
     counts: bool
+    times: int
     told: list[Told]
     once: bool
     said: Verdict | None
@@ -92,6 +93,7 @@ def examine(clip: Clip, watched: Watched) -> Verdicts:
                 size_px=outcome.size_px,
                 clear_s=outcome.clear_s,
                 counts=outcome.size_px is not None and outcome.size_px >= AIM_PX,
+                times=outcome.told,
                 told=stories,
                 once=outcome.told == 1 and [watched.told[str(story.person)] for story in mine] == [(1, 1)],
                 said=outcome.said,
@@ -168,7 +170,7 @@ def _why(outcome: Outcome, told: Sequence[Told], spans: Sequence[tuple[int, int]
     """
     if outcome.why is None:
         return ""
-    if not told:
+    if not outcome.told:
         return f"{outcome.why}, {found}"
     others = sorted({who for one in told for who in one.shared})
     why = f"mixed up with {' and '.join(others)}" if others else outcome.why

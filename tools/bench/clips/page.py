@@ -105,17 +105,17 @@ def _clips(clips: Sequence[ClipFigures]) -> list[str]:
 
 def _sums(clips: Sequence[ClipFigures]) -> list[str]:
     counted = [one for clip in clips for one in clip.counted]
-    told = [one for one in counted if one.told]
+    told = [one for one in counted if one.times]
     numbers = (
         len(counted),
         sum(one.once for one in counted),
-        sum(len(one.told) > 1 for one in counted),
-        sum(not one.told for one in counted),
+        sum(one.times > 1 for one in counted),
+        sum(not one.times for one in counted),
         sum(one.said == one.label for one in told),
         sum(one.said not in (one.label, "unsure") for one in told),
         sum(one.said == "unsure" for one in told),
         sum(len(clip.nobody) for clip in clips),
-        sum(len(one.told) for clip in clips for one in clip.persons if not one.counts),
+        sum(one.times for clip in clips for one in clip.persons if not one.counts),
     )
     return [str(number) for number in numbers]
 
