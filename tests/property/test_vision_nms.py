@@ -1,11 +1,12 @@
 """Vectorised NMS against the loops that define it."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from agent.vision.nms import overlaps, suppress
+from agent.vision.nms import TABLE_MAX, overlaps, suppress
 
 # Whole numbers make areas exact, so both ways must agree to the last box; few score levels make many ties.
 SIDES = st.integers(0, 40)
@@ -62,3 +63,16 @@ def test_the_order_of_boxes_of_different_scores_does_not_matter(rows: list[tuple
 
     again = suppress(boxes[shuffled], scores[shuffled], 0.45)
     assert shuffled[again].tolist() == kept.tolist()
+
+
+@pytest.mark.parametrize("count", [TABLE_MAX, TABLE_MAX + 1, 2 * TABLE_MAX])
+def test_many_boxes_stay_as_in_plain_loops(count: int) -> None:
+    rng = np.random.default_rng(count)
+    corners = rng.integers(0, 200, (count, 2))
+    boxes = np.concatenate([corners, corners + rng.integers(5, 40, (count, 2))], 1).astype(np.float32)
+    scores = rng.integers(0, 50, count) / 50
+
+    kept = suppress(boxes, scores, 0.3).tolist()
+
+    assert kept == plain_nms(boxes, scores, 0.3)
+    assert 10 < len(kept) < count
