@@ -32,8 +32,8 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one person. counts: a human sees the face at AIM_PX and above for a second or longer.
 
-    times: how often he was told; told: the stories about him; once: one story, with one `new` and one `end`; found: in how many of the frames that show his
-    face it was found; why: the cause where he was not told once.
+    times: how often he was told; told: the stories about him; once: one story, with one `new` and one `end`; found: in
+    how many of the frames that show his face it was found; why: the cause where he was not told once.
     """
 
     who: str
