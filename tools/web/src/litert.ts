@@ -4,14 +4,16 @@ import { type CompiledModel, loadAndCompile, loadLiteRt, Tensor } from "@litertj
 import { MaskClassifier } from "./core/classifier";
 import { FaceDetector, type Invoke } from "./core/detector";
 import { goldenDistance } from "./core/golden";
-import { classifier, type Tensor as DoorTensor, detector, type Net } from "./core/manifest";
+import { classifier, type Tensor as DoorTensor, detector, type Net, otherSizes } from "./core/manifest";
 
 export interface Nets {
   readonly detector: FaceDetector;
+  /** The same at other input sizes. */
+  readonly closer: readonly FaceDetector[];
   readonly classifier: MaskClassifier;
 }
 
-/** Load the runtime and both nets. base: the page's folder. Raises an Error in one line. */
+/** Load the runtime and all nets. base: the page's folder. Raises an Error in one line. */
 export async function loadNets(base: string): Promise<Nets> {
   const folder = `${base}litert/`;
   const settings = {
@@ -24,7 +26,9 @@ export async function loadNets(base: string): Promise<Nets> {
   await loadLiteRt(`${folder}litert_wasm_compat_internal.js`);
   const find = await load(detector.net, base);
   const look = await load(classifier.net, base);
-  return { detector: new FaceDetector(detector, find), classifier: new MaskClassifier(classifier, look) };
+  const closer: FaceDetector[] = [];
+  for (const manifest of otherSizes) closer.push(new FaceDetector(manifest, await load(manifest.net, base)));
+  return { detector: new FaceDetector(detector, find), closer, classifier: new MaskClassifier(classifier, look) };
 }
 
 /** Load a net and have it prove itself. Raises an Error that begins with its file's name. */

@@ -11,7 +11,7 @@ import { suppress } from "../src/core/nms";
 import type { Box } from "../src/core/picture";
 import { bySize, type Judgement, judge, Looks, type Position } from "../src/core/position";
 import { roundEven } from "../src/core/rounding";
-import { starts } from "../src/core/tiles";
+import { choose, starts } from "../src/core/tiles";
 import { fixtures } from "./python";
 
 interface AimLook {
@@ -140,6 +140,19 @@ test("tiles begin at both edges and overlap by a quarter", () => {
   const many = starts(1920, 320);
   expect([many[0], many.at(-1)]).toEqual([0, 1600]);
   for (let at = 1; at < many.length; at++) expect((many[at] ?? 0) - (many[at - 1] ?? 0)).toBeLessThanOrEqual(240);
+});
+
+test("a picture is looked at in the largest piece that fits, or in the fewest pixels of tiles", () => {
+  const sizes: [number, number][] = [
+    [320, 256],
+    [480, 384],
+    [640, 480],
+  ];
+  expect(choose(sizes, 640, 480)).toEqual({ close: 2, wide: 1, lefts: [], tops: [] });
+  expect(choose(sizes, 480, 640)).toEqual({ close: 1, wide: 1, lefts: [0], tops: [0, 256] });
+  expect(choose(sizes, 192, 192)).toEqual({ close: 1, wide: 0, lefts: [], tops: [] });
+  expect(choose(sizes, 40, 40)).toEqual({ close: 0, wide: null, lefts: [], tops: [] });
+  expect(choose(sizes.slice(0, 1), 640, 480).tops).toEqual(starts(480, 256));
 });
 
 test("halves are rounded to the even neighbour", () => {

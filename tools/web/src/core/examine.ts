@@ -26,17 +26,19 @@ export interface Finding {
   readonly ms: { readonly read: number; readonly detect: number; readonly classify: number };
 }
 
-/** Look at one picture. readMs: what it took to get it. closely: in tiles too, as `maskwatch inspect` does for pictures; a live board does not. */
+/** Look at one picture. readMs: what it took to get it. closely: as `maskwatch inspect` does for pictures; a live board does not. */
 export async function examine(
   picture: Picture,
-  nets: { detector: FaceDetector; classifier: MaskClassifier },
+  nets: { detector: FaceDetector; closer: readonly FaceDetector[]; classifier: MaskClassifier },
   closely: boolean,
   readMs: number,
 ): Promise<Finding> {
-  const { detector, classifier } = nets;
+  const { detector, closer, classifier } = nets;
   const begun = performance.now();
   const floor = detector.manifest.score_threshold;
-  const found = closely ? await findClosely(detector, picture, floor) : await detector.find(picture, floor);
+  const found = closely
+    ? await findClosely([detector, ...closer], picture, floor)
+    : await detector.find(picture, floor);
   const detected = performance.now();
   const faces: FoundFace[] = [];
   for (const { box, score } of found) {

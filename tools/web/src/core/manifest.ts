@@ -63,6 +63,13 @@ export const VERDICTS: readonly Verdict[] = [...LABELS, "unsure"];
 
 export const classifier: ClassifierManifest = mask;
 export const detector: DetectorManifest = face;
+/** The same detector at other input sizes, which closer looks use: those of models/ with its version, by their names. */
+export const otherSizes: readonly DetectorManifest[] = Object.entries(
+  import.meta.glob<DetectorManifest>("../../../../models/face-*.json", { eager: true, import: "default" }),
+)
+  .sort(([one], [other]) => (one < other ? -1 : 1))
+  .map(([, manifest]) => manifest)
+  .filter(({ name, version }) => name !== detector.name && version === detector.version);
 
 /** Constants of the agent's code; tests/integration/test_web_models.py holds them against it. */
 export const agent = constants;

@@ -35,3 +35,15 @@ export function cut(picture: Picture, left: number, top: number, width: number, 
   }
   return { width, height, rgb };
 }
+
+/** Turn left and right round. */
+export function mirror({ width, height, rgb }: Picture): Picture {
+  const turned = new Uint8Array(rgb.length);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const from = (y * width + x) * 3;
+      turned.set(rgb.subarray(from, from + 3), (y * width + width - 1 - x) * 3);
+    }
+  }
+  return { width, height, rgb: turned };
+}
