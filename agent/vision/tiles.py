@@ -24,13 +24,16 @@ SIDE_MAX_PX = 1920
 BORDER_PX = 2.0
 SHRUNK_MIN = 0.75
 """A whole picture at this scale shows nearly as much as its tiles, and costs a third."""
-ENLARGED_MAX = 2.0
-"""Small pictures are enlarged up to this: beyond it faces become larger than any that the net was trained with."""
+ENLARGED_MAX = 1.6
+"""Small pictures are enlarged up to this: 400x300 fills 640x480. Of twice their size the net knows less."""
 SEEN_PART = 0.5
 """The look beside tiles is for the faces that no tile holds, and for a second opinion: half the size will do."""
 SAME_IOU = 0.4
 SEEN_PX = 10.0
 """A face smaller than this in a net's input may well be overlooked, and that says nothing against it."""
+
+LARGE_PX = 128.0
+"""A face larger than this in the close look's input is left to the wide look, which sees it as large as it needs."""
 
 Size = tuple[int, int]
 
@@ -74,7 +77,7 @@ def find_closely(nets: Sequence[FaceDetector], pixels: Pixels, floor: float | No
             largest_px = OVERLAP * min(close.input_size)
         else:
             closely = _mirrored(close, picture, manifest.report_floor)
-            largest_px = math.inf
+            largest_px = LARGE_PX / fit(close.input_size, width, height)
         smallest_px = SEEN_PX / fit(wide.input_size, width, height)
         faces = _keep(agree(closely, whole, smallest_px, largest_px, manifest.report_floor), manifest.nms_iou)
     wanted = manifest.report_floor if floor is None else floor
@@ -121,8 +124,8 @@ def agree(
     """Put two looks at one picture together.
 
     Of a face in both the box and the score's logit are the means of the two. A face in one only is one that the other
-    gave `floor`, unless that could hardly see it: smaller than smallest_px in the whole look, larger than largest_px in
-    the close one.
+    gave `floor`, unless it is smaller than smallest_px, which the look at the whole could hardly see. Of faces larger
+    than largest_px the look at the whole is believed as it is.
     """
     left = list(whole)
     faces = []
@@ -131,7 +134,8 @@ def agree(
         if len(left) and shares.max() >= SAME_IOU:
             other = left.pop(int(shares.argmax()))
             box = Box(*((one + two) / 2 for one, two in zip(face.box, other.box, strict=True)))
-            faces.append(Face(box=box, score=_mean(face.score, other.score)))
+            both = Face(box=box, score=_mean(face.score, other.score))
+            faces.append(other if other.box.size_px > largest_px else both)
         else:
             seen = face.box.size_px >= smallest_px
             faces.append(msgspec.structs.replace(face, score=_mean(face.score, floor)) if seen else face)

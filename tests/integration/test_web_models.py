@@ -103,6 +103,7 @@ def test_the_pages_constants_are_the_agents() -> None:
         "tile_seen_part": tiles.SEEN_PART,
         "tile_same_iou": tiles.SAME_IOU,
         "tile_seen_px": tiles.SEEN_PX,
+        "tile_large_px": tiles.LARGE_PX,
         "min_face_px": VisionSettings().min_face_px,
         "aim_remember_s": aim._REMEMBER_NS / NS_PER_S,
         "aim_looks_max": aim._LOOKS_MAX,

@@ -48,7 +48,7 @@ def test_tiles_cover_an_axis_and_overlap(length: int, tile: int) -> None:
         ((512, 340), Plan(close=2, wide=1)),
         ((400, 267), Plan(close=2, wide=1)),
         ((480, 640), Plan(close=1, wide=1, lefts=(0,), tops=(0, 256))),
-        ((192, 192), Plan(close=1, wide=0)),  # in the largest it would be two and a half times as large
+        ((240, 240), Plan(close=1, wide=0)),  # in the largest it would be twice as large
         ((40, 40), Plan(close=0, wide=None)),
     ],
 )
@@ -114,6 +114,12 @@ def test_a_face_that_the_other_look_could_not_see_keeps_its_score() -> None:
     tiny, huge = Face(box=Box(0, 0, 9, 9), score=0.9), Face(box=Box(50, 50, 350, 350), score=0.8)
 
     assert agree([tiny], [huge], 10, 80, 0.1) == [tiny, huge]
+
+
+def test_of_a_large_face_the_look_at_the_whole_is_believed() -> None:
+    closely, whole = Face(box=Box(52, 50, 350, 350), score=0.3), Face(box=Box(50, 50, 350, 350), score=0.8)
+
+    assert agree([closely], [whole], 10, 80, 0.1) == [whole]
 
 
 @given(

@@ -34,7 +34,9 @@ export async function findClosely(nets: readonly FaceDetector[], picture: Pictur
     const closely = tiled
       ? keep(await inTiles(close, shown, plan, report_floor), nms_iou)
       : await mirrored(close, shown, report_floor);
-    const largest = tiled ? agent.tile_overlap * Math.min(close.inputWidth, close.inputHeight) : Infinity;
+    const largest = tiled
+      ? agent.tile_overlap * Math.min(close.inputWidth, close.inputHeight)
+      : agent.tile_large_px / fit(sizeOf(close), shown.width, shown.height);
     const smallest = agent.tile_seen_px / fit(sizeOf(wide), shown.width, shown.height);
     faces = keep(agree(closely, whole, smallest, largest, report_floor), nms_iou);
   }
@@ -74,7 +76,7 @@ export function choose(sizes: readonly Size[], width: number, height: number): P
   };
 }
 
-/** Put two looks at one picture together: the means of what both saw; half of what only one of two that could saw. */
+/** Put two looks at one picture together: means of what both saw, half of what one saw; of large faces the wide look's. */
 export function agree(
   closely: readonly Face[],
   whole: readonly Face[],
@@ -88,6 +90,7 @@ export function agree(
     const share = Math.max(0, ...shares);
     if (share >= agent.tile_same_iou) {
       const [other] = left.splice(shares.indexOf(share), 1) as [Face];
+      if (sizePx(other.box) > largestPx) return other;
       const box = face.box.map((side, at) => (side + (other.box[at] as number)) / 2) as unknown as Box;
       return { box, score: mean(face.score, other.score) };
     }
