@@ -2,7 +2,8 @@
 
 A person is a track of the tracker. It is told as `new` at its first decision and as `end` when it has not been seen for
 forget_after_s. One that goes undecided is told as `new` (unsure) and `end` when there were looks enough, and is a
-glimpse, a number only, when there were not. A track that is not confirmed is nobody, but looks at it count once it is.
+glimpse, a number only, when there were not. A track that is not confirmed is nobody, but what was decided about it
+counts once it is.
 """
 
 import statistics
@@ -73,7 +74,11 @@ class People:
     def views(self) -> dict[int, View]:
         """Give what is known about everybody, by track."""
         return {
-            track: View(track=track, person=story.person, decision=story.verdict.decision)
+            track: View(
+                track=track,
+                person=story.person,
+                decision=None if story.person is None else story.verdict.decision,
+            )
             for track, story in self._stories.items()
         }
 
@@ -124,12 +129,12 @@ class People:
 
     def _decide(self, story: _Story, now_ns: int) -> list[Event]:
         before = story.verdict.decision
-        if not story.confirmed or not story.verdict.reconsider(story.votes, now_ns):
+        changed = story.verdict.reconsider(story.votes, now_ns)
+        if not story.confirmed or story.verdict.decision is None:
             return []
         if story.person is None:
             return [self._new(story, now_ns)]
-        assert before is not None
-        return [_update(story, before, now_ns)]
+        return [_update(story, before, now_ns)] if changed and before is not None else []
 
     def _new(self, story: _Story, now_ns: int) -> Event:
         self._told += 1

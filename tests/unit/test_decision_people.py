@@ -165,6 +165,17 @@ def test_the_look_before_confirmation_counts() -> None:
     assert stage.told() == [("PersonNew", "mask")]
 
 
+def test_what_is_decided_before_confirmation_is_told_with_it() -> None:
+    stage = Stage()
+    for _ in range(10):
+        stage.show({1: look(MASK)}, confirmed=False)
+    assert stage.told() == []
+    assert stage.people.decided(1)  # so there is no hurry with the next look
+    assert stage.people.views()[1].decision is None
+    stage.show({1: None})
+    assert stage.told() == [("PersonNew", "mask")]
+
+
 def test_several_persons_have_their_own_stories_in_the_order_of_their_tracks() -> None:
     stage = Stage()
     stage.show_for(1, {2: look(NO_MASK), 1: look(MASK)})

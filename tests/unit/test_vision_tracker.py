@@ -34,6 +34,36 @@ def test_a_face_is_unconfirmed_until_it_is_found_again() -> None:
     assert (second.id, second.first_seen_ns, second.last_seen_ns) == (first.id, 0, STEP)
 
 
+def faint(x: float, y: float = 100, size: float = 40) -> Face:
+    return Face(box=box(x, y, size), score=0.5)
+
+
+def test_what_never_moves_and_is_hardly_like_a_face_is_nobody() -> None:
+    followed = tracker()
+    for step in range(200):
+        tracks = followed.update([faint(300 + step % 2 * 4)], step * STEP, BOUNDS)
+    assert [track.confirmed for track in tracks] == [False]
+
+
+def test_what_is_hardly_like_a_face_is_somebody_once_it_has_moved() -> None:
+    followed = tracker()
+    confirmed = []
+    for step in range(60):
+        tracks = followed.update([faint(300 + 4 * max(0, step - 30))], step * STEP, BOUNDS)
+        confirmed += [track.confirmed for track in tracks]
+    assert not any(confirmed[:31])
+    assert all(confirmed[45:])
+
+
+def test_who_stands_still_is_somebody_once_he_is_plainly_a_face() -> None:
+    followed = tracker()
+    for step in range(10):
+        (hardly,) = followed.update([faint(300)], step * STEP, BOUNDS)
+    (plain,) = followed.update([Face(box=box(300, 100), score=0.85)], S, BOUNDS)
+    (after,) = followed.update([faint(300)], S + STEP, BOUNDS)
+    assert [hardly.confirmed, plain.confirmed, after.confirmed] == [False, True, True]
+
+
 def test_a_face_found_only_once_is_dropped_sooner_than_a_person() -> None:
     followed = tracker()
     followed.update([face(100, 100)], 0, BOUNDS)
@@ -123,6 +153,51 @@ def test_who_goes_on_while_hidden_is_found_again_further_on() -> None:
         followed.update([face(100 + 20 * step, 100)], step * STEP, BOUNDS)
     (again,) = followed.update([face(480, 100)], 9 * STEP + S, BOUNDS)
     assert again.id == 1
+
+
+def walk(followed: Tracker, x: float, speed_px: float, start_ns: int, steps: int = 10) -> list[Track]:
+    """Show somebody who makes so many pixels a step."""
+    for step in range(steps):
+        tracks = followed.update([face(x + speed_px * step, 200)], start_ns + step * STEP, BOUNDS)
+    return tracks
+
+
+def test_who_began_to_walk_while_turned_away_is_found_again_where_that_led_him() -> None:
+    followed = tracker()
+    walk(followed, 200, 0, 0)
+    (first,) = followed.update([], S, BOUNDS)
+    tracks = walk(followed, 300, 16, 2 * S)  # 160 px a second now; half of that for 1.1 s is 88
+    assert [track.id for track in tracks if track.seen] == [first.id]
+
+
+def test_who_is_found_elsewhere_and_walks_another_way_is_somebody_else() -> None:
+    followed = tracker()
+    walk(followed, 200, 0, 0)
+    tracks = walk(followed, 300, -16, 2 * S)
+    assert [track.id for track in tracks if track.seen] == [2]
+
+
+def test_who_walks_cannot_turn_round_in_an_instant() -> None:
+    followed = tracker()
+    walk(followed, 100, 25, 0)
+    tracks = followed.update([face(290, 200)], S, BOUNDS)
+    assert [track.id for track in tracks if track.seen] == [2]
+
+
+def test_who_comes_in_over_the_edge_is_not_who_was_lost_in_the_middle() -> None:
+    followed = tracker()
+    walk(followed, 300, 20, 0)
+    tracks = followed.update([face(618, 200)], 9 * STEP + 700 * MS, BOUNDS)
+    assert [track.id for track in tracks if track.seen] == [2]
+
+
+def test_a_large_face_cut_by_the_edge_is_not_the_small_one_that_leaves() -> None:
+    followed = tracker()
+    for step in range(10):
+        followed.update([face(560 + 6 * step, 200, 20)], step * STEP, BOUNDS)
+    coming = Face(box=Box(592, 180, 640, 232), score=0.9)
+    tracks = followed.update([coming], S, BOUNDS)
+    assert [track.id for track in tracks if track.seen] == [2]
 
 
 def test_who_has_walked_out_does_not_come_back_as_the_next_who_walks_in() -> None:
