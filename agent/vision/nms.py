@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-TABLE_MAX = 200
-"""Boxes. From about here on a table costs more than the rows that are needed of it."""
+BLOCK = 64
+"""Boxes that are compared in one table."""
 
 
 def overlaps(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -25,27 +25,26 @@ def suppress(boxes: NDArray[np.float32], scores: NDArray[np.floating], iou: floa
     """Keep the best box of each heap.
 
     boxes: (n, 4), scores: (n,). The best box stays and takes away all that overlap it by more than `iou`, then the next
-    best of the rest, and so on; of equal scores the earlier goes first. Up to TABLE_MAX boxes are compared in one
-    table: with thirty round six faces that takes a quarter of the time of a row for each face. Of more boxes only the
-    rows of those that stay are made.
+    best of the rest, and so on; of equal scores the earlier goes first. The best BLOCK boxes are compared in one table,
+    then those of them that stay with all others at once: a dozen calls of numpy where one for each box that stays took
+    four times as long.
     Returns the indices of those that stay, best first. Source: greedy NMS, Dalal 2005.
     """
     left = np.argsort(-scores, kind="stable")
-    kept = []
-    if len(left) <= TABLE_MAX:
-        ranked = boxes[left]
-        apart = overlaps(ranked, ranked) <= iou
-        free = np.ones(len(left), bool)
-        for place, index in enumerate(left):
-            if free[place]:
-                kept.append(index)
-                free &= apart[place]
-        return np.array(kept, np.intp)
+    kept = [left[:0]]
     while len(left):
-        kept.append(left[0])
-        rest = left[1:]
-        left = rest[overlaps(boxes[left[:1]], boxes[rest])[0] <= iou]
-    return np.array(kept, np.intp)
+        block, left = left[:BLOCK], left[BLOCK:]
+        apart = overlaps(boxes[block], boxes[block]) <= iou
+        free = np.ones(len(block), bool)
+        best = []
+        for place in range(len(block)):
+            if free[place]:
+                best.append(place)
+                free &= apart[place]
+        kept.append(block[best])
+        if len(left):
+            left = left[(overlaps(boxes[kept[-1]], boxes[left]) <= iou).all(0)]
+    return np.concatenate(kept)
 
 
 def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:

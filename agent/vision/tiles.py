@@ -6,12 +6,13 @@ different places: what both see is believed, what only one of two could see coun
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from agent.seams import Box, Face, Pixels
 from agent.vision.detector import FaceDetector
@@ -119,7 +120,7 @@ def choose(sizes: Sequence[Size], width: int, height: int) -> Plan:
 
 
 def agree(
-    closely: Iterable[Face], whole: Iterable[Face], smallest_px: float, largest_px: float, floor: float
+    closely: Sequence[Face], whole: Sequence[Face], smallest_px: float, largest_px: float, floor: float
 ) -> list[Face]:
     """Put two looks at one picture together.
 
@@ -127,19 +128,22 @@ def agree(
     gave `floor`, unless it is smaller than smallest_px, which the look at the whole could hardly see. Of faces larger
     than largest_px the look at the whole is believed as it is.
     """
-    left = list(whole)
+    shares = overlaps(_boxes(closely), _boxes(whole))
+    free = np.ones(len(whole), bool)
     faces = []
-    for face in closely:
-        shares = overlaps(_boxes([face]), _boxes(left))[0]
-        if len(left) and shares.max() >= SAME_IOU:
-            other = left.pop(int(shares.argmax()))
+    for face, row in zip(closely, shares * (shares >= SAME_IOU), strict=True):
+        row *= free
+        at = int(row.argmax()) if len(row) else 0
+        if len(row) and row[at] > 0:
+            other = whole[at]
+            free[at] = False
             box = Box(*((one + two) / 2 for one, two in zip(face.box, other.box, strict=True)))
             both = Face(box=box, score=_mean(face.score, other.score))
             faces.append(other if other.box.size_px > largest_px else both)
         else:
             seen = face.box.size_px >= smallest_px
             faces.append(msgspec.structs.replace(face, score=_mean(face.score, floor)) if seen else face)
-    for face in left:
+    for face in (face for face, is_free in zip(whole, free, strict=True) if is_free):
         seen = face.box.size_px <= largest_px
         faces.append(msgspec.structs.replace(face, score=_mean(face.score, floor)) if seen else face)
     return faces
@@ -204,7 +208,7 @@ def _keep(faces: Sequence[Face], iou: float) -> list[Face]:
     return [faces[index] for index in kept]
 
 
-def _boxes(faces: Sequence[Face]) -> np.ndarray:
+def _boxes(faces: Sequence[Face]) -> NDArray[np.float32]:
     return np.array([face.box for face in faces], np.float32).reshape(-1, 4)
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from agent.vision.nms import TABLE_MAX, overlaps, suppress
+from agent.vision.nms import BLOCK, overlaps, suppress
 
 # Whole numbers make areas exact, so both ways must agree to the last box; few score levels make many ties.
 SIDES = st.integers(0, 40)
@@ -65,7 +65,7 @@ def test_the_order_of_boxes_of_different_scores_does_not_matter(rows: list[tuple
     assert shuffled[again].tolist() == kept.tolist()
 
 
-@pytest.mark.parametrize("count", [TABLE_MAX, TABLE_MAX + 1, 2 * TABLE_MAX])
+@pytest.mark.parametrize("count", [BLOCK, BLOCK + 1, 5 * BLOCK])
 def test_many_boxes_stay_as_in_plain_loops(count: int) -> None:
     rng = np.random.default_rng(count)
     corners = rng.integers(0, 200, (count, 2))

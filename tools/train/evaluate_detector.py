@@ -11,6 +11,7 @@ with the tools extra: the float net needs TensorFlow.
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -108,7 +109,7 @@ def main(words: Sequence[str] | None = None) -> None:
     machine = describe()
     take_one_core()
     cv2.setNumThreads(1)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 160)
     first = int8_detector(options.model)
     nets = [first, *(int8_detector(name) for name in other_sizes(options.model, first.manifest))]
     nets.sort(key=lambda net: net.input_size)
