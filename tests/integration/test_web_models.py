@@ -20,7 +20,7 @@ from tools.quantize import __main__ as command
 from tools.quantize.web import WEB_FOLDER, with_float_doors
 
 ROOT = Path(__file__).parents[2]
-MODELS = ("face-320", "mask-64")
+MODELS = sorted(path.stem for path in (ROOT / "models").glob("*.json"))
 
 
 def interpreter(content: bytes) -> Any:
