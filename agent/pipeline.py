@@ -28,7 +28,7 @@ from agent.vision.tracker import SILENT_AFTER_S, Tracker
 
 _CLOCK = SystemClock()
 _DETECT_GAP_NS = NS_PER_S // 10  # from a slow camera every frame counts: detect_every is for fast ones
-_CLOSER_GAP_NS = NS_PER_S // 8  # as often as the whole frame at 15 frames/s: the far are as many as the near
+_CLOSER_GAP_NS = NS_PER_S // 5  # on average; more find hardly more, and a Zero 2 W would not keep up with 15 frames/s
 _LOOK_GAP_NS = NS_PER_S // 16  # pictures closer than this are the same look
 _RELOOK_GAP_NS = NS_PER_S // 2  # at a person who has a label
 
@@ -82,7 +82,7 @@ class Pipeline:
         self._now_ns = 0
         self._detected_ns: int | None = None
         self._focus = Focus(frame=(1, 1), input_size=detector.input_size)
-        self._before_ns = self._looked_closer_ns = 0
+        self._before_ns = self._closer_due_ns = 0
         self._waited = 0  # frames since faces were last searched
         self._frames = self._detections = self._faces = 0
         self._tracks: Sequence[Track] = ()
@@ -200,7 +200,8 @@ class Pipeline:
                 self._detections += 1
                 faces += self._detector.find(frame.pixels)
             if window is not None:
-                self._looked_closer_ns = now_ns
+                # What waited for a frame that is free for it has the next one sooner.
+                self._closer_due_ns = max(self._closer_due_ns + _CLOSER_GAP_NS, now_ns)
                 self._detections += 1
                 found = self._detector.find(frame.pixels[window.y0 : window.y1, window.x0 : window.x1])
                 faces += [kept for face in found if (kept := self._focus.keep(face, window)) is not None]
@@ -221,7 +222,7 @@ class Pipeline:
 
     def _choose_window(self, now_ns: int, *, whole: bool) -> Window | None:
         """Give the part of this frame to look at closely, if any; one not searched as a whole, where there are such."""
-        if not self._focus.useful or now_ns - self._looked_closer_ns < _CLOSER_GAP_NS:
+        if not self._focus.useful or now_ns < self._closer_due_ns:
             return None
         if whole and self._vision.detect_every > 1 and now_ns - self._before_ns < _DETECT_GAP_NS:
             return None

@@ -7,10 +7,10 @@ from agent.clock import NS_PER_S
 from agent.seams import Box, Face
 
 SILENT_AFTER_S = 30.0  # nobody's head rests this exactly for half a minute
-# The detector's score is the overlap that it expects of its box, so this means the same of any net of ours. Half of
-# the faces that walk by are once as plain as that, fruit and folds that it takes for faces never.
-_PLAIN_SCORE = 0.8
-_MOVED_SIZES = 0.5  # from where it was found first; boxes round what rests jump by a quarter between two zooms
+# The detector's score is the overlap that it expects of its box, so this means the same of any net of ours. Nine in ten
+# faces that pass are once as plain as this; of the fruit, signs and folds that it takes for faces one in six.
+_PLAIN_SCORE = 0.7
+_MOVED_SIZES = 0.25  # from where it was found first; boxes round what rests jump less, smoothed over a second
 _VELOCITY_S = 0.2  # time constant of the velocity's filter
 _COAST_S = 0.4  # a lost face is shown going on for about this long
 _STILL_SIZES = 0.12  # how far from where it was a still face's smoothed place may be
@@ -38,6 +38,8 @@ class Followed:
     sightings: int = 1
     seen: bool = True
     moved: bool = False
+    somebody: bool = False
+    """More than a find or two: found again, and by then it had moved or been plainly a face."""
 
     @classmethod
     def born(cls, number: int, face: Face, now_ns: int) -> "Followed":
@@ -61,11 +63,6 @@ class Followed:
     def again(self) -> bool:
         """Tell whether it has been found more than once."""
         return self.sightings > 1
-
-    @property
-    def somebody(self) -> bool:
-        """Tell whether it is more than a find or two: found again, and it has moved or is plainly a face."""
-        return self.again and (self.moved or self.score >= _PLAIN_SCORE)
 
     def still_s(self) -> float:
         return (self.last_ns - self.still_since_ns) / NS_PER_S
@@ -117,10 +114,10 @@ class Followed:
         self.box, self.last_ns, self.sightings = box, now_ns, self.sightings + 1
         self.size_px = math.sqrt(self.size_px * box.size_px)  # of boxes that jump between two levels, the middle
         self.score = max(self.score, face.score)
+        self.seen = face.sure
         if face.sure:
             self.sure_ns = now_ns
-        self.seen = face.sure
-        self.moved |= face.sure and math.dist(self.place, self.birth.centre) > _MOVED_SIZES * self.size_px
+        self._judge()
         if math.dist(self.place, self.anchor) > _STILL_SIZES * self.size_px:
             if self.silenced():
                 self.first_ns = now_ns  # somebody after all, from now on
@@ -131,5 +128,10 @@ class Followed:
         self.box, self.place, self.anchor = later.box, later.place, later.place
         self.last_ns, self.sure_ns, self.still_since_ns = later.last_ns, later.sure_ns, later.last_ns
         self.velocity, self.size_px, self.seen = later.velocity, later.size_px, later.seen
-        self.score, self.moved = max(self.score, later.score), self.moved or later.moved
-        self.sightings += later.sightings
+        self.score, self.sightings = max(self.score, later.score), self.sightings + later.sightings
+        self._judge()
+
+    def _judge(self) -> None:
+        """Tell, where it was just found, whether it has moved by now, and whether it is somebody."""
+        self.moved |= math.dist(self.place, self.birth.centre) > _MOVED_SIZES * self.size_px
+        self.somebody |= self.seen and (self.moved or self.score >= _PLAIN_SCORE)
