@@ -3,7 +3,6 @@
 python -m tools.train.recall_page    # the page anew from models/reports/detector.json
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -116,12 +115,14 @@ def _all_sizes(report: Report, split: str) -> str:
         if recall:
             work = "" if one.million_multiply_adds is None else f"{one.million_multiply_adds:.0f}"
             cells = [_both(one, split, group, "all") if group in recall else "" for group in groups]
-            rows.append([_title(one), work, f"{one.ms:.1f}", *cells])
+            score = recall[EVERYTHING]["0.90"].threshold
+            at = f"{score:.2f}" if score is not None and one.numbers != "cascade" else ""
+            rows.append([_title(one), work, f"{one.ms:.1f}", at, *cells])
     if split == "test":
         for name, (by_size, wider) in ELSEWHERE.items():
             cells = [{"masked": f"{by_size[-1]}", "wider": f"{wider}"}.get(group, "") for group in groups]
-            rows.append([f"{name}, float *", "", "", *cells])
-    return table(["detector", "M multiply-adds", "ms", *groups], rows)
+            rows.append([f"{name}, float *", "", "", "", *cells])
+    return table(["detector", "M multiply-adds", "ms", "score", *groups], rows)
 
 
 def _both(one: Measured, split: str, group: str, size: str) -> str:
@@ -183,7 +184,7 @@ def plot(report: Report, path: Path, split: str = "test", group: str = "masked")
         save(figure, axes, path)
 
 
-def main(words: Sequence[str] = ()) -> None:
+def main() -> None:
     """Write the page anew from the report that is there."""
     write_report(msgspec.json.decode(REPORT.read_bytes(), type=Report))
 
