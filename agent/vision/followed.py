@@ -10,7 +10,7 @@ SILENT_AFTER_S = 30.0  # nobody's head rests this exactly for half a minute
 # The detector's score is the overlap that it expects of its box, so this means the same of any net of ours. Nine in ten
 # faces that pass are once as plain as this; of the fruit, signs and folds that it takes for faces one in six.
 _PLAIN_SCORE = 0.7
-_MOVED_SIZES = 0.25  # from where it was found first; boxes round what rests jump less, smoothed over a second
+_MOVED_SIZES = 0.2  # from where it was found first; boxes round what rests jump less, smoothed over a second
 _VELOCITY_S = 0.2  # time constant of the velocity's filter
 _COAST_S = 0.4  # a lost face is shown going on for about this long
 _STILL_SIZES = 0.12  # how far from where it was a still face's smoothed place may be

@@ -41,7 +41,7 @@ def faint(x: float, y: float = 100, size: float = 40) -> Face:
 def test_what_never_moves_and_is_hardly_like_a_face_is_nobody() -> None:
     followed = tracker()
     for step in range(200):
-        tracks = followed.update([faint(300 + step % 2 * 8)], step * STEP, BOUNDS)  # a fifth, to and fro
+        tracks = followed.update([faint(300 + step % 2 * 6)], step * STEP, BOUNDS)  # a seventh, to and fro
     assert [track.confirmed for track in tracks] == [False]
 
 
