@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster board board-arm home-assistant chaos chaos-smoke soak herd web web-serve web-test web-speed check cov bench bench-page street contract model test-train lock clean
+.PHONY: help demo test test-cluster board board-arm home-assistant chaos chaos-smoke soak herd web web-serve web-test web-speed check cov bench bench-page street clips detector-report contract model test-train lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
@@ -80,6 +80,12 @@ bench-page: $(READY) ## the fleet page over ten million events (15 GB of /var/tm
 
 street: $(READY) ## a street with known truth: persons found, told twice, mixed up, by size and frame rate (needs ../shared/data)
 	@$(BIN)/python -m tools.bench.street --out docs/street.json
+
+clips: $(READY) ## seven real clips with persons marked by eye: who is told once, twice, never (needs ../shared/data)
+	@$(BIN)/python -m tools.bench.clips --out docs/clips.json --page docs/clips.md
+
+detector-report: $(TRAIN_READY) ## faces found by size and label, beside other detectors, five minutes (needs ../shared/data)
+	$(TRAIN_VENV)/bin/python -m tools.train.evaluate_detector --report
 
 contract: $(READY) ## write JSON Schema and AsyncAPI anew from the types
 	$(BIN)/python -m tools.contract

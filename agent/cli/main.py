@@ -130,7 +130,7 @@ def _tame_libraries() -> None:
     """Keep OpenCV and FFmpeg off the terminal, and OpenCV from threads of its own. Read when cv2 is imported.
 
     What they have to say we say, in one line. The pictures are small: OpenCV's threads wait for work longer than they
-    do any (docs/decisions/0013).
+    do any (docs/decisions/0015).
     """
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")

@@ -4,7 +4,6 @@ import calendar
 import fcntl
 import hashlib
 import json
-import os
 import re
 import shutil
 import tarfile
@@ -21,6 +20,7 @@ from .problem import Exit, Problem
 
 _FORMAT = 1
 _UNPACK_IN = "/var/tmp"
+_LOCK = "lock"
 _AGAIN = "copy the bundle to the board again"
 _CHUNK = 1 << 20
 T = TypeVar("T")
@@ -112,7 +112,8 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
 def _remove_leftovers() -> None:
     """Remove what runs that were killed had unpacked; a folder in use is locked."""
     for old in Path(_UNPACK_IN).glob("maskwatch-bundle-*"):
-        with suppress(OSError), _locked(old, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        with suppress(OSError), (old / _LOCK).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(old, ignore_errors=True)
 
 
@@ -123,21 +124,11 @@ def _unpack_folder() -> Iterator[Path]:
         while True:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="maskwatch-bundle-", dir=_UNPACK_IN)))
             with suppress(FileNotFoundError):  # removed between the making and the lock
-                stack.enter_context(_locked(folder, fcntl.LOCK_EX))
-                if folder.exists():
-                    break
-        yield folder
-
-
-@contextmanager
-def _locked(folder: Path, how: int) -> Iterator[None]:
-    """Hold a folder's lock. Raises OSError: there is no such folder, or it is another's and `how` does not wait."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, how)
-        yield
-    finally:
-        os.close(descriptor)
+                lock = stack.enter_context((folder / _LOCK).open("a"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                (folder / "bundle").mkdir()
+                break
+        yield folder / "bundle"
 
 
 def _unpack(path: Path, into: Path) -> Path:

@@ -35,7 +35,8 @@ _ROOT = Path(__file__).parents[2]
 _TRAIN_PYTHON = _ROOT / ".venv-train" / "bin" / "python"
 _WITHIN_S = 1800.0
 _KERNELS = ("xnnpack", "builtin")
-_WORKS = ("reference", "reference float", "detect", "classify", "invoke face-320", "invoke mask-64", "jpeg")
+_SIZES = ("invoke face-256", "invoke face-320", "invoke face-480", "invoke face-640")
+_WORKS = ("reference", "reference float", "detect", "classify", *_SIZES, "invoke mask-64", "jpeg")
 _COMPARED = ("ai-edge-litert", "numpy", "opencv-python-headless")
 _HERE = {"PYTHONPATH": str(_ROOT)}
 

@@ -22,7 +22,7 @@ from agent.seams import Box, Classifier, Detector, Frame, Pixels
 from agent.settings import Settings, VisionSettings
 from agent.vision.classifier import MaskClassifier, decide_one
 from agent.vision.detector import FaceDetector
-from agent.vision.model import ClassifierManifest, DetectorManifest, Net, golden_input, load_manifest
+from agent.vision.model import ClassifierManifest, DetectorManifest, Net, golden_input, load_manifest, other_sizes
 from agent.vision.nets import load_classifier, load_detector
 from agent.vision.runtime import interpreter_module
 from tools.arm.inputs import Clip, Inputs, read
@@ -209,10 +209,12 @@ def _count_reference(marks: Marks, name: str, model: Path) -> None:
 
 
 def _count_bare(marks: Marks, vision: VisionSettings) -> None:
-    detector, detector_model = load_manifest(vision.detector, DetectorManifest)
-    classifier, classifier_model = load_manifest(vision.classifier, ClassifierManifest)
-    for manifest, model in ((detector, detector_model), (classifier, classifier_model)):
-        invoke = KernelRuntime(model, manifest.net, "xnnpack").invoke
+    detector, model = load_manifest(vision.detector, DetectorManifest)
+    nets: list[tuple[DetectorManifest | ClassifierManifest, bytes]] = [(detector, model)]
+    nets += [load_manifest(name, DetectorManifest) for name in other_sizes(vision.detector, detector)]
+    nets.append(load_manifest(vision.classifier, ClassifierManifest))
+    for manifest, content in nets:
+        invoke = KernelRuntime(content, manifest.net, "xnnpack").invoke
         marks.repeat(f"invoke {manifest.name}", partial(invoke, golden_input(1, manifest.net.input.shape)))
 
 

@@ -97,7 +97,9 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.train.evaluate_detector", description=(__doc__ or "")[:109])
     parser.add_argument("--model", default="face-320", help="a name in models/ or a manifest's path")
     parser.add_argument("--float", type=Path, default=Path("models/face-320.npz"), help="its float checkpoint")
-    parser.add_argument("--split", choices=SPLITS, action="append", help="may be given again; default: test and val")
+    parser.add_argument(
+        "--split", choices=(*SPLITS, "train"), action="append", help="may be given again; default: test, val"
+    )
     parser.add_argument("--group", choices=GROUPS, action="append", help="may be given again; default: all")
     parser.add_argument("--no-float", action="store_true", help="without the float net, and so without TensorFlow")
     parser.add_argument("--no-cascades", action="store_true", help="without OpenCV's cascades")
