@@ -20,6 +20,7 @@ from agent.pipeline import Pipeline
 from agent.seams import Classifier, Detector
 from agent.settings import Settings
 from agent.vision.model import ClassifierManifest, DetectorManifest, load_manifest
+from agent.vision.nets import load_detector
 from tools.bench.agent import shipped_nets
 from tools.bench.street.figures import Rate, aims, sum_up, tables
 from tools.bench.street.match import Findings, judge
@@ -57,6 +58,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rates", type=int, nargs="+", default=list(_RATES), help=f"each divides {BASE_FPS}")
     parser.add_argument("--size", choices=_SIZES, default="640x480")
+    parser.add_argument("--detector", default=Settings().vision.detector, help="the shipped one at another input size")
     parser.add_argument("--true-nets", action="store_true", help="nets that know the truth: what following loses")
     parser.add_argument("--out", type=Path, help="write the figures there, as JSON")
     parser.add_argument("--look", type=Path, metavar="DIR", help="write some frames there; they show real people")
@@ -73,10 +75,10 @@ def main() -> int:
         return InputError.exit_code
     scenes = plan_scenes(args.persons, args.seed, _SIZES[args.size], material)
     findings: dict[int, list[Findings]] = {rate: [] for rate in sorted(set(args.rates))}
-    vision, nets = Settings().vision, None if args.true_nets else shipped_nets()
+    nets = None if args.true_nets else (load_detector(args.detector, "cpu").net, shipped_nets()[1])
     digests = (
-        load_manifest(vision.detector, DetectorManifest)[0].net.sha256,
-        load_manifest(vision.classifier, ClassifierManifest)[0].net.sha256,
+        load_manifest(args.detector, DetectorManifest)[0].net.sha256,
+        load_manifest(Settings().vision.classifier, ClassifierManifest)[0].net.sha256,
     )
     for done, scene in enumerate(scenes, start=1):
         found = watch_scene(scene, material, tuple(findings), nets=nets, look=args.look)
@@ -101,6 +103,7 @@ def report_of(
     """Sum up the findings of these scenes."""
     rates = [sum_up(rate, found) for rate, found in findings.items()]
     given = f"--persons {args.persons} --seed {args.seed} --rates {' '.join(map(str, findings))} --size {args.size}"
+    given += f" --detector {args.detector}"
     return Report(
         command=f"python -m tools.bench.street {given}{' --true-nets' if args.true_nets else ''}",
         nets="the truth" if args.true_nets else "shipped",
