@@ -2,8 +2,8 @@
 
 A small anchor-free net of four levels (strides 4 to 32). Each cell says how sure it is of a face round it and how far
 away the face's four sides are, in units of the stride; all levels come out as two tensors, `scores` and `boxes`, as
-agent.vision.model.DetectorManifest describes them. The settings are in face_settings.py, the net in face_net.py, what it
-learns from in face_batches.py, the loss in face_loss.py.
+agent.vision.model.DetectorManifest describes them. The settings are in face_settings.py, the net in face_net.py, what
+it learns from in face_batches.py, the loss in face_loss.py.
 
 Writes into --out: state.pt (to resume), face.npz (averaged weights, folded: what tools.quantize takes), metrics.json.
 """
