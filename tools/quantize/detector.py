@@ -28,8 +28,8 @@ NMS_IOU = 0.3
 """A nested second box round one face costs more than two faces so close behind each other: on the validation split
 recall at one threshold is 58.6 % here, 57.7 at 0.45 and 57.1 at 0.50."""
 GOLDEN_TOLERANCE = 20
-"""XNNPACK's kernels were up to 14 and TensorFlow's own optimised ones up to 17 steps from the reference ones, one step
-in the mean: the rounding of forty layers, less than 0.03 of a score's logit and of a stride. See docs/decisions/0003."""
+"""XNNPACK's kernels were up to 14 steps from the reference ones, TensorFlow's own optimised ones up to 17, one step in
+the mean: the rounding of forty layers, less than 0.03 of a score's logit. See docs/decisions/0003."""
 
 
 def draw_views(pictures: list[Picture], graph: Graph, count: int, seed: int) -> NDArray[np.uint8]:
