@@ -10,13 +10,11 @@ Writes into --out: state.pt (to resume), face.npz (averaged weights, folded: wha
 
 import argparse
 import math
-import os
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -24,8 +22,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor, distributed, multiprocessing, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor, multiprocessing, nn
 from torch.utils.data import DataLoader
 
 from tools.train.data import SHARED_CROPS, load_faces
@@ -35,6 +32,7 @@ from tools.train.face_net import STRIDES, face_net
 from tools.train.face_settings import SMOKE, Settings, with_changes
 from tools.train.graph import Checkpoint, multiply_adds, parameter_count, save_checkpoint
 from tools.train.paste import Portrait, portraits_of
+from tools.train.peers import Peers
 from tools.train.pictures import Picture, load_pictures
 from tools.train.torch_net import TorchNet, build_torch, folded_weights
 
@@ -105,12 +103,13 @@ def train(
     console: Console,
     start: Path | None = None,
     peer: int = 0,
+    peers: Peers | None = None,
     portraits: Sequence[Portrait] = (),
 ) -> dict[str, Any]:
     """Train until the schedule ends; give the metrics. Everything that is needed to go on lies in out/state.pt.
 
     start: the state.pt of another training to begin with. portraits: faces to paste into views.
-    peer: which of s.processes this is, in a torch.distributed group of so many; the first one alone writes and prints.
+    peer: which of s.processes this is, of those that peers joins; the first one alone writes and prints.
     """
     torch.manual_seed(s.seed)
     torch.set_num_threads(s.threads)
@@ -127,7 +126,6 @@ def train(
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": s.decay}, {"params": plain, "weight_decay": 0.0}]
     )
-    shared: nn.Module = DistributedDataParallel(net) if s.processes > 1 else net
     run = Run()
     state = out / "state.pt"
     if resume and state.exists():
@@ -187,16 +185,19 @@ def train(
                 group["lr"] = rate_at(s, run)
             picture = batch.pictures.permute(0, 3, 1, 2)  # an NHWC array seen as NCHW is channels_last already
             with torch.autocast("cpu", torch.bfloat16):
-                scores, sides = shared(picture.to(torch.bfloat16) / 255)
+                scores, sides = net(picture.to(torch.bfloat16) / 255)
             loss, parts = loss_of(scores.float(), sides.float(), batch, centres, strides, s)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            now = time.monotonic()
+            run.trained_s, before = run.trained_s + now - before, now
+            if peers is not None:
+                run.trained_s = peers.agree(peer, net, run.trained_s)
             nn.utils.clip_grad_norm_(net.parameters(), 5.0)
             optimizer.step()
             move_average(average, net, min(s.average, (1 + run.step) / (10 + run.step)))
 
-            now = time.monotonic()
-            run.step, run.trained_s, before = run.step + 1, agreed(run.trained_s + now - before, s), now
+            run.step += 1
             smooth = {name: 0.98 * smooth.get(name, value) + 0.02 * value for name, value in parts.items()}
             told = " ".join(f"{name} {value:.3f}" for name, value in smooth.items())
             bar.update(task, completed=run.step, description=told)
@@ -215,25 +216,12 @@ def train(
     raise AssertionError("the loader is endless")
 
 
-def agreed(value: float, s: Settings) -> float:
-    """Give the first process's value to all: clocks differ, and all are to stop at the same step."""
-    told = torch.tensor([value], dtype=torch.float64)
-    if s.processes > 1:
-        distributed.broadcast(told, src=0)
-    return float(told)
-
-
 # --- command line ---------------------------------------------------------------------------------------------------
 
 
-def work(peer: int, options: argparse.Namespace, settings: Settings, meeting: str) -> None:
-    """Train as one of the processes. meeting: a file that does not exist yet, where they find one another."""
+def work(peer: int, options: argparse.Namespace, settings: Settings, peers: Peers | None = None) -> None:
+    """Train as one of the processes."""
     console = Console()
-    if settings.processes > 1:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        distributed.init_process_group(
-            "gloo", init_method=f"file://{meeting}", rank=peer, world_size=settings.processes
-        )
     portraits: list[Portrait] = []
     if options.smoke:
         pictures, digest = generated_pictures(8, np.random.default_rng(settings.seed)), "generated"
@@ -241,12 +229,10 @@ def work(peer: int, options: argparse.Namespace, settings: Settings, meeting: st
         everything, digest = load_pictures(options.data, options.cache)
         pictures = [picture for picture in everything if picture.split == "train"]
         portraits = portraits_of(load_faces(options.crops))
-    ways = {"resume": options.resume, "start": options.start, "peer": peer, "portraits": portraits}
+    ways = {"resume": options.resume, "start": options.start, "peer": peer, "peers": peers, "portraits": portraits}
     metrics = train(settings, pictures, digest, options.out, console=console, **ways)
     if peer == 0:
         console.print(f"{options.out}: {metrics['pictures_seen']} pictures in {metrics['trained_s'] / 60:.1f} min")
-    if settings.processes > 1:
-        distributed.destroy_process_group()
 
 
 def main() -> None:
@@ -261,12 +247,11 @@ def main() -> None:
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="NAME=VALUE")
     options = parser.parse_args()
     settings = with_changes(SMOKE if options.smoke else Settings(), options.changes)
-    with TemporaryDirectory(prefix="maskwatch-train-") as folder:
-        meeting = str(Path(folder) / "meeting")
-        if settings.processes > 1:
-            multiprocessing.spawn(work, (options, settings, meeting), nprocs=settings.processes)
-        else:
-            work(0, options, settings, meeting)
+    if settings.processes > 1:
+        peers = Peers(settings.processes, build_torch(face_net(settings.width, settings.height)))
+        multiprocessing.spawn(work, (options, settings, peers), nprocs=settings.processes)
+    else:
+        work(0, options, settings)
 
 
 if __name__ == "__main__":
