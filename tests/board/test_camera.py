@@ -55,7 +55,7 @@ def test_each_picture_of_a_camera_comes_out_as_it_is(tmp_path: Path) -> None:
     colours = [(200, 30, 40), (30, 180, 60), (40, 50, 210)]
     root = CameraRoot(tmp_path / "root", VirtualCamera("folder", pictures="/srv/test/pictures/"))
     write_pictures(root.work / "pictures", [np.full((480, 640, 3), colour, np.uint8) for colour in colours])
-    told = root.tell("stream", "picamera2:0", "9")
+    told = root.tell("stream", "picamera2:0", "90")  # many: a busy machine takes the newest and leaves out some between
     assert all(len(seen) == 1 for seen in told["colours"]), told["colours"]
     shown = [[near(seen[0], colour) for colour in colours].index(True) for seen in told["colours"]]
     assert set(shown) == {0, 1, 2}
