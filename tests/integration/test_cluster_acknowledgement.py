@@ -23,7 +23,7 @@ from tests.delivery_parts import IDENTITY, counted
 from tests.real import spawn, wait_for
 from tools.fleet.cluster import SIZE, Cluster
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 _WITHIN_S = 120.0
 _CLOCK = SystemClock()
 

@@ -6,7 +6,7 @@ from tests.cluster import Client, Load, Refused, collect, events, open_session
 from tests.real import wait_for
 from tools.fleet.cluster import SIZE, Cluster
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize(("killed", "place"), [(0, "the session was opened"), (1, "the publisher hangs on")])

@@ -16,7 +16,7 @@ from tools.fleet.ca.authority import new_key, pem, pem_of_key
 from tools.fleet.ca.store import Store
 from tools.fleet.cluster import Cluster
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 CLIENT_ID_REFUSED, CREDENTIALS_REFUSED = 133, 134
 

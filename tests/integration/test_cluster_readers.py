@@ -8,7 +8,7 @@ import pytest
 from tests.cluster import Client
 from tools.fleet.cluster import Cluster
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize("node", range(3))
