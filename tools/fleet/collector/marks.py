@@ -34,9 +34,10 @@ def advance_in_store(
 ) -> int:
     """Give the new mark of a stream to which a batch has brought `there` and `gaps`, all of it in the store by now.
 
-    top: the highest sequence stored. stored_gaps, stored_after: the gaps that reach beyond a sequence, and the first
-    CHUNK sequences after it. They are asked only when the batch has moved a mark that lies behind `top`: a stream
-    that arrives in order costs no query, and one with a hole costs none until the hole is filled.
+    top: the highest sequence stored; each gap of the store ends before it, or at a mark that it has moved.
+    stored_gaps, stored_after: the gaps that reach beyond a sequence, and the first CHUNK sequences after it. They are
+    asked only when the batch has moved a mark that lies behind `top`: a stream that arrives in order costs no query,
+    and one with a hole costs none until the hole is filled.
     """
     moved = advance(mark, there, gaps)
     if moved == mark:
