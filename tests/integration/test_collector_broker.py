@@ -180,12 +180,14 @@ def test_one_that_dies_while_the_database_is_away_has_answered_for_nothing(
 def test_a_full_disk_stops_the_answers_and_nothing_else(broker: Mosquitto, tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "events.db")
     pages = store._one("PRAGMA page_count", ())[0]
-    with InProcess(broker, store) as one:
+    with InProcess(broker, store) as one, Subscriber(broker, topics=("maskwatch/+/+/ack",)) as subscriber:
         store._db.execute(f"PRAGMA max_page_count = {pages + 5}")
         send(broker, events(200))
         one.step_until(lambda: one.count("store_failures") >= 2)
+        assert max(acks(subscriber), default=0) <= count(store) < 200
         store._db.execute("PRAGMA max_page_count = 100000")
-        one.step_until(lambda: count(store) == 200)
+        one.step_until(lambda: acks(subscriber)[-1:] == [200])
+        assert count(store) == 200
 
 
 def test_what_is_no_event_of_ours_holds_nothing_up(broker: Mosquitto, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_parts_of_a_batch_teach_what_the_whole_batch_teaches() -> None:
 
     def train(peer: int) -> list[float]:
         seconds = []
-        for step in range(5):  # again and again: what one writes next must not reach what another still reads
+        for step in range(5):
             learn(nets[peer], (step + 1) * pictures[4 * peer : 4 * peer + 4])
             seconds.append(peers.agree(peer, nets[peer], 10.0 * step + peer))
         return seconds
@@ -43,3 +43,22 @@ def test_parts_of_a_batch_teach_what_the_whole_batch_teaches() -> None:
     for expected, *theirs in zip(whole.parameters(), *(net.parameters() for net in nets), strict=True):
         assert all(torch.equal(one.grad, theirs[0].grad) for one in theirs)
         torch.testing.assert_close(theirs[0].grad, expected.grad)
+
+
+def test_what_one_has_learnt_next_never_reaches_what_another_still_reads() -> None:
+    nets = [nn.Linear(500, 400) for _ in range(3)]
+    peers = Peers(3, nets[0])
+
+    def train(peer: int) -> list[float]:
+        """Learn `step` in every weight, at once; gives what was agreed on, nan where the weights disagree."""
+        agreed = []
+        for step in range(200):
+            for parameter in nets[peer].parameters():
+                parameter.grad = torch.full_like(parameter, step)
+            peers.agree(peer, nets[peer], 0.0)
+            gradient = nets[peer].weight.grad
+            agreed.append(float(gradient[0, 0]) if (gradient == gradient[0, 0]).all() else float("nan"))
+        return agreed
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(train, range(3))) == [list(range(200))] * 3
