@@ -22,6 +22,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from tools.fleet.mosquitto import is_serving
+
 _PATHS = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/sbin"
 WITHIN_S = 20.0
 
@@ -129,24 +131,20 @@ class Mosquitto:
         return f"mqtts://localhost:{self.port}" if self.tls else f"mqtt://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start, and wait until it listens."""
+        """Start, and wait until it answers."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen([self._program, "-c", str(self._config)], stdout=log, stderr=log)
         process = self._process
 
-        def listens() -> bool:
+        def answers() -> bool:
             assert process.poll() is None, self.log.read_text()
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-            except ConnectionRefusedError:
-                return False
-            return True
+            return is_serving(self.port)
 
-        wait_for(listens, what="mosquitto")
+        wait_for(answers, what="mosquitto")
 
     def stop(self) -> None:
         """Stop in order: sessions and messages are on its disk."""
-        self._end(signal.SIGTERM)
+        assert self._end(signal.SIGTERM) in (0, None), self.log.read_text()
 
     def kill(self) -> None:
         """Kill: it forgets everything since it last wrote."""
@@ -161,12 +159,14 @@ class Mosquitto:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
-    def _end(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(number)
-            self._process.send_signal(signal.SIGCONT)
-            self._process.wait(WITHIN_S)
-            self._process = None
+    def _end(self, number: signal.Signals) -> int | None:
+        """Give its exit status; None when it did not run."""
+        if self._process is None:
+            return None
+        process, self._process = self._process, None
+        process.send_signal(number)
+        process.send_signal(signal.SIGCONT)
+        return process.wait(WITHIN_S)
 
     def __enter__(self) -> Self:
         self.start()

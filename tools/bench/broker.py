@@ -14,6 +14,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.clock import SystemClock
+from tools.fleet.mosquitto import is_serving
 
 LIMIT_S = 30.0
 _POLL_S = 0.002
@@ -36,7 +37,7 @@ def mosquitto(folder: Path, *more: str) -> Iterator[int]:
     config.write_text("\n".join([f"listener {port} 127.0.0.1", "allow_anonymous true", *more, ""]))
     process = subprocess.Popen([program, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        await_until(lambda: _answers(port), "mosquitto does not start")
+        await_until(lambda: is_serving(port), "mosquitto does not start")
         yield port
     finally:
         process.terminate()
@@ -50,14 +51,6 @@ def await_until(condition: Callable[[], bool], what: str, *, limit_s: float = LI
         if time.monotonic() > end:
             raise NoBrokerError(f"{what} within {limit_s:.0f} s")
         time.sleep(_POLL_S)
-
-
-def _answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 class Event(msgspec.Struct):

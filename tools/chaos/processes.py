@@ -18,6 +18,7 @@ from agent.clock import SystemClock
 from tools.chaos.ledger import Ledger
 from tools.chaos.leftovers import Leftovers
 from tools.chaos.producer import Orders
+from tools.fleet.mosquitto import is_serving
 
 _PATHS = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 _ROOT = Path(__file__).parents[2]
@@ -57,14 +58,6 @@ def wait_for(condition: Callable[[], bool], what: str, within_s: float = _READY_
         if time.monotonic() > end:
             raise TimeoutError(f"{what} did not come within {within_s:.0f} s")
         time.sleep(_POLL_S)
-
-
-def listens(port: int, host: str = "127.0.0.1") -> bool:
-    try:
-        socket.create_connection((host, port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 class Child(ABC):
@@ -152,10 +145,10 @@ class Broker(Child):
         return f"mqtt://{self.address}:{self.port}"
 
     def start(self) -> None:
-        """Start, and wait until it listens."""
+        """Start, and wait until it answers."""
         self.launch([*self._prefix, self._program, "-c", self._config])
         if not self._prefix:
-            wait_for(lambda: listens(self.port, self.address), "mosquitto")
+            wait_for(lambda: is_serving(self.port, self.address), "mosquitto")
 
     def forget(self) -> None:
         """Take its disk away; to be called while it is down."""
