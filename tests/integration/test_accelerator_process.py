@@ -144,7 +144,14 @@ def freeze() -> Iterator[Callable[[int | None], None]]:
 
 
 @pytest.fixture
-def runtime(tmp_path: Path) -> Iterator[SafeRuntime]:
+def workers() -> Callable[[], set[int]]:
+    """Tell which processes we have started since; an earlier test's, such as multiprocessing's tracker, may live on."""
+    before = set(children(os.getpid()))
+    return lambda: set(children(os.getpid())) - before
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, workers: Callable[[], set[int]]) -> Iterator[SafeRuntime]:
     manifest, content = load_manifest("mask-64", ClassifierManifest)
     tpu = FakeEdgeTpu(tmp_path, model="mask-64")
     made = place(
@@ -161,7 +168,7 @@ def runtime(tmp_path: Path) -> Iterator[SafeRuntime]:
 
 
 def test_a_process_that_cannot_be_killed_is_neither_waited_for_nor_joined_by_another(
-    runtime: SafeRuntime, freeze: Callable[[int | None], None]
+    runtime: SafeRuntime, workers: Callable[[], set[int]], freeze: Callable[[int | None], None]
 ) -> None:
     picture = golden_input(7, (1, 64, 64, 3))
     expected = runtime.invoke(picture)["logits"].tolist()
@@ -171,21 +178,21 @@ def test_a_process_that_cannot_be_killed_is_neither_waited_for_nor_joined_by_ano
         return runtime.place
 
     wait_for(lambda: ask() == "edgetpu")
-    (worker,) = children(os.getpid())
+    (worker,) = workers()
     freeze(worker)
     assert (ask(), runtime.why) == ("cpu", "Edge TPU process did not answer in time in a call")
     wait_for(lambda: ask() == "cpu" and runtime.why == "Edge TPU process was killed and does not end")
-    assert children(os.getpid()) == [worker]
+    assert workers() == {worker}
     freeze(None)
     wait_for(lambda: ask() == "edgetpu")
-    assert worker not in children(os.getpid())
+    assert worker not in workers()
 
 
 def test_closing_does_not_wait_for_a_process_that_cannot_be_killed(
-    runtime: SafeRuntime, freeze: Callable[[int | None], None]
+    runtime: SafeRuntime, workers: Callable[[], set[int]], freeze: Callable[[int | None], None]
 ) -> None:
     runtime.settle(20)
-    (worker,) = children(os.getpid())
+    (worker,) = workers()
     freeze(worker)
     runtime.close()
     assert is_alive(worker)
