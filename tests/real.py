@@ -11,7 +11,8 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -49,6 +50,17 @@ def wait_for(condition: Callable[[], bool], within_s: float = WITHIN_S, what: st
     while not condition():
         assert time.monotonic() < end, f"{what} did not come within {within_s} s"
         threading.Event().wait(0.005)
+
+
+@contextmanager
+def running(command: Sequence[str | Path], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """Run a program beside a test and wait for its end; a test that fails before kills it. options: those of Popen."""
+    with subprocess.Popen(command, **options) as process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
 
 
 def spawn(work: Callable[[], None]) -> None:

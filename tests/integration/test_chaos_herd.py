@@ -10,7 +10,7 @@ import pytest
 
 from agent.events.state import Status
 from tests.integration.shipped_mosquitto import Client, ShippedMosquitto, TestAuthority
-from tests.real import WITHIN_S, need, wait_for
+from tests.real import WITHIN_S, need, running, wait_for
 from tools.chaos.herd import Herd, Round, main, measure
 from tools.chaos.herd_member import Orders
 from tools.chaos.leftovers import Leftovers
@@ -52,14 +52,14 @@ def test_one_of_the_herd_says_to_the_broker_what_an_agent_says_first(tmp_path: P
     ):
         orders = Orders(port=broker.port, papers=str(papers), first=0, count=1, seed=1, jitter=True, gather_s=0.0)
         command = [sys.executable, "-m", "tools.chaos.herd_member", msgspec.json.encode(orders).decode()]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as member:
+        with running(command, stdout=subprocess.PIPE) as member:
             assert member.stdout is not None
             pipe = member.stdout
             reader = threading.Thread(target=lambda: herd.listen(pipe))
             reader.start()
             wait_for(lambda: len(people.got(status)) == 1, what="the status")
             wait_for(lambda: bool(assistant.got(discovery)), what="the discovery")
-            assert herd.connected == 1
+            wait_for(lambda: herd.connected == 1, what="the member's own word")
             member.kill()
             reader.join(WITHIN_S)
         wait_for(lambda: len(people.got(status)) == 2, what="the will")

@@ -10,7 +10,7 @@ import msgspec
 import psutil
 import pytest
 
-from tests.real import need, wait_for
+from tests.real import need, running, wait_for
 from tools.chaos.rows import Report, Row
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +75,7 @@ def test_ctrl_c_ends_everything_that_was_begun(tmp_path: Path) -> None:
     need("mosquitto", "mosquitto")
     out = tmp_path / "out"
     command = [sys.executable, "-m", "tools.chaos", "--seconds", "600", "--only", "agent", "--out", str(out)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
+    with running(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
         ledger = out / "rigs" / "agent" / "ledger"
         log = out / "rigs" / "agent" / "agent-2.log"
         wait_for(lambda: ledger.exists() and log.exists() and b"connected" in log.read_bytes(), 30, "the rig")

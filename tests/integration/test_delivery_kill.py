@@ -11,7 +11,7 @@ import pytest
 from agent.events.envelope import decode
 from tests.delivery_parts import IDENTITY, TurnedClock
 from tests.integration.test_delivery_broker import parts_for
-from tests.real import Mosquitto, Subscriber
+from tests.real import Mosquitto, Subscriber, running
 
 KILLS = 12
 
@@ -25,7 +25,7 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 def run_and_kill(directory: Path, url: str, first: int, lines: int) -> int:
     """Let a process deliver, kill it after so many of its lines; gives the last sequence that it knew to be stored."""
     command = [sys.executable, "-m", "tests.integration.delivery_process", str(directory), url, str(first)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with running(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         stored = 0
         for _ in range(lines):

@@ -13,6 +13,7 @@ from agent.events.types import Counts
 from tests.delivery_parts import open_outbox
 from tests.disks import Ext4, ext4
 from tests.integration.agent_process import ROOT
+from tests.real import running
 
 CUTS = 8
 _RUN = "import sys; from agent.cli.main import main; sys.exit(main(sys.argv[1:]))"
@@ -27,7 +28,7 @@ def card(tmp_path: Path) -> Iterator[Ext4]:
 def write_until_the_power_goes(card: Ext4, first: int, lines: int) -> int:
     """Let a process store events and cut the power after so many of its lines; gives the last number it had stored."""
     command = [sys.executable, "-m", "tests.integration.outbox_process", str(card.at / "outbox"), str(first)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with running(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         said = [int(process.stdout.readline()) for _ in range(lines)]

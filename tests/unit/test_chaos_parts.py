@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.events.types import Gap, PersonNew
-from tests.real import wait_for
+from tests.real import running, wait_for
 from tools.chaos.checker import Verdict
 from tools.chaos.leftovers import Leftovers
 from tools.chaos.plan import FAULTS
@@ -135,7 +135,7 @@ def test_what_a_killed_run_has_left_is_tidied_up_by_the_next_and_a_living_one_is
         "left.process(process.pid); print(process.pid, flush=True); sys.stdin.read()"
     )
     pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", script, tmp_path], stdin=pipe, stdout=pipe, text=True) as run:
+    with running([sys.executable, "-c", script, tmp_path], stdin=pipe, stdout=pipe, text=True) as run:
         assert run.stdout is not None
         pid = int(run.stdout.readline())
         with Leftovers(tmp_path):
