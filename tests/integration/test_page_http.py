@@ -30,7 +30,8 @@ from tools.fleet.page.server import Place
 PAGES = ["/", "/devices", "/devices/cam1", "/events", "/missing"]
 SHEETS = ["/devices.csv", "/events.csv", "/counts.csv"]
 ALL = [*PAGES, *SHEETS, "/metrics", "/devices/nobody", "/events?label=mask"]
-EVIL = "</script><img src=x onerror=alert(1)>'\"&{{7*7}}"
+EVIL = "</script><img src=x onerror=alert(1)>'\"&{{7919*7907}}"
+PRODUCT = "62615533"  # what a template would make of it; no time of day and no number of ours looks so
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -352,7 +353,7 @@ def test_a_filter_that_is_none_is_told_so_and_asked_of_no_database(standing: Vis
         answer = standing.ask(f"{path}?{name}={value if value == '%00' else quote(value)}")
         assert answer.code in (200, 400), (path, answer.code, answer.text)
         assert "<img" not in answer.text
-        assert "49" not in Parts(answer.text).text or "7*7" not in value
+        assert PRODUCT not in Parts(answer.text).text
     assert "cam1" in standing.see("/events")
 
 
@@ -413,7 +414,7 @@ def test_markup_that_a_device_sends_is_text(scene: Scene, store: SqliteStore, pa
     assert not [about for tag, about in after.tags if tag in ("img", "b") and about]
     assert "\u202e" not in page
     assert "\u0007" not in page
-    assert "49" not in re.findall(r"\{\{.*?\}\}|49", after.text)
+    assert PRODUCT not in after.text
     assert EVIL[:20] in after.text or path in ("/missing", "/events")
 
 
