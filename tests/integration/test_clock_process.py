@@ -83,7 +83,11 @@ def persons_of(events: list[Event]) -> list[tuple[str, str, float]]:
 def run_scene(
     broker: Mosquitto, home: Path, wall: WallClock, shown_s: list[int], *, name: str, factor: int
 ) -> list[Event]:
-    """Let an agent watch the scene once; at each person the clock shows another time. Gives its events."""
+    """Let an agent watch the scene once; at each person the clock shows another time. Gives its events.
+
+    factor: how much faster the agent's seconds go. Above 1 a busy machine falls behind the scene, whose persons then
+    are historical by the time they are told.
+    """
     first = wall.first + sped_up(factor)
     with Subscriber(broker, topics=[EVENTS], name=name) as subscriber:
 
@@ -106,9 +110,8 @@ def test_events_of_1970_bear_no_time_and_those_after_the_network_set_the_clock_d
     wall.turn(100)
     with Subscriber(broker, topics=[EVENTS]) as subscriber:
         settings = ["camera.loop=true", "camera.fps=6", "report.counts_every_s=2"]
-        first = wall.first + sped_up(3)
         with AgentProcess(
-            tmp_path / "home", url=broker.url, first=first, settings=settings, environ=wall.environ
+            tmp_path / "home", url=broker.url, first=wall.first, settings=settings, environ=wall.environ
         ) as agent:
             subscriber.wait_for(lambda: len(events_of(subscriber)) >= 4)
             wall.set_by_network()
@@ -132,7 +135,7 @@ def test_jumps_of_two_years_either_way_move_neither_sequence_nor_age_nor_a_perso
     wall.set_by_network()
     plain = run_scene(broker, tmp_path / "plain", wall, [], name="plain", factor=6)
     jumps_s = [NOW_S + TWO_YEARS_S, NOW_S - TWO_YEARS_S, NOW_S, 100, NOW_S]
-    jumped = run_scene(broker, tmp_path / "jumped", wall, jumps_s, name="jumped", factor=3)
+    jumped = run_scene(broker, tmp_path / "jumped", wall, jumps_s, name="jumped", factor=1)
     assert persons_of(jumped) == persons_of(plain)
     assert len(persons_of(jumped)) == 6
     assert [int(event.sequence) for event in jumped] == list(range(1, len(jumped) + 1))

@@ -132,7 +132,7 @@ def test_a_broker_that_is_away_for_a_minute_costs_nothing_but_time(broker: Mosqu
     settings = ["camera.loop=true", "camera.fps=6", "report.counts_every_s=5"]
     with (
         Subscriber(broker) as subscriber,
-        AgentProcess(tmp_path / "home", url=broker.url, first=sped_up(15), settings=settings) as agent,
+        AgentProcess(tmp_path / "home", url=broker.url, first=sped_up(5), settings=settings) as agent,
     ):
         wait_for(subscriber, PersonNew)
         broker.stop()
@@ -142,7 +142,7 @@ def test_a_broker_that_is_away_for_a_minute_costs_nothing_but_time(broker: Mosqu
         while events_waiting(agent.wait_for("STATUS=watching; broker away: ")) < 60:
             pass
         broker.start()
-        wait_for(subscriber, PersonNew, times=30)
+        wait_for(subscriber, PersonNew, times=30, within_s=60)
         assert agent.terminate() == 0
         wait_for_goodbye(subscriber)
     events = events_of(subscriber)
