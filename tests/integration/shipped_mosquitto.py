@@ -15,11 +15,12 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from agent.errors import UnavailableError
-from tests.real import WITHIN_S, Mosquitto, free_port, need
+from tests.real import WITHIN_S, Mosquitto, free_port, need, wait_for
 from tools.debian.root import command
 from tools.debian.roots import BROKERS
 from tools.fleet.ca.authority import Role
 from tools.fleet.ca.store import Store
+from tools.fleet.mosquitto import is_serving
 from tools.fleet.shipped import lay_out
 
 
@@ -85,9 +86,14 @@ class ShippedMosquitto(Mosquitto):
         (self.files / "ca.crl").write_bytes(self._authority.crl.read_bytes())
 
     def reload(self) -> None:
-        """Send SIGHUP: what systemctl reload does."""
+        """Send SIGHUP, what systemctl reload does, and wait until the files have been read.
+
+        mosquitto reads them at the end of a round of its loop, and answers each of two questions in a round of its own.
+        """
         assert self._process is not None
         self._process.send_signal(signal.SIGHUP)
+        for _ in range(2):
+            wait_for(lambda: is_serving(self.port), what="an answer")
 
 
 def debian_13(folder: Path, config: Path) -> str:

@@ -179,7 +179,7 @@ def test_one_of_a_stranger_is_told_in_the_status_and_the_old_one_goes_on_deliver
 def test_a_revoked_one_is_kept_and_taken_when_the_list_is_mended(site: Site) -> None:
     empty = (site.broker.files / "ca.crl").read_bytes()
     board = Board(site)
-    board.until_delivered()  # a broker that has just started would die of the signal to read its list
+    board.until_delivered()
     site.take_back(site.successor)
     board.delivery.renew(site.successor)
     board.until_connected(2)

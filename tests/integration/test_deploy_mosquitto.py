@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from agent.delivery import discovery
 from agent.delivery.topics import Identity
 from tests.integration.shipped_mosquitto import Client, TestAuthority, World, world_in
-from tests.real import wait_for
 from tools.fleet.shipped import SHIPPED, placed
 
 NOT_AUTHORISED = 135
@@ -63,9 +62,8 @@ def test_a_file_that_is_not_the_shipped_one_is_not_placed() -> None:
 
 
 def test_the_shipped_file_loads_with_no_warning_but_the_one_explained(own_world: World) -> None:
-    with own_world.client("door"):  # it serves: from now on a signal is not the death of it
-        own_world.broker.reload()
-        wait_for(lambda: own_world.broker.log.read_text().count("homeassistant/status") == 2, what="the reload")
+    own_world.broker.reload()
+    assert own_world.broker.log.read_text().count("homeassistant/status") == 2
     with own_world.client("gate") as gate:
         assert gate.connected
 
@@ -142,12 +140,8 @@ def test_a_revoked_board_is_refused_after_a_reload_and_the_others_stay(own_world
         own_world.authority.revoke("door")
         own_world.broker.take_revocations()
         own_world.broker.reload()
-
-        def is_refused() -> bool:
-            with own_world.client("door") as again:
-                return not again.connected
-
-        wait_for(is_refused, what="the refusal")
+        with own_world.client("door") as again:
+            assert not again.connected
         assert gate.publish("maskwatch/lab/gate/events") == 0x10
         assert gate.lost is None
         own_world.broker.stop()
@@ -197,7 +191,7 @@ def test_a_renewed_broker_certificate_counts_after_a_reload_and_disconnects_nobo
         context = ssl.create_default_context(cafile=own_world.authority.ca)
         context.load_cert_chain(*own_world.pairs["gate"])
         expected = x509.load_pem_x509_certificate(renewed.read_bytes()).public_bytes(Encoding.DER)  # the first of two
-        wait_for(lambda: served(own_world.broker.port, context) == expected, what="the new certificate")
+        assert served(own_world.broker.port, context) == expected
         assert door.publish("maskwatch/lab/door/events") == 0x10
         assert door.lost is None
 
