@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -211,19 +212,19 @@ def test_an_outbox_on_a_full_disk(config: Path) -> None:
     assert (result.returncode, "/dev/full" in one_line(result)) == (74, True)
 
 
-def test_an_outbox_directory_that_this_user_may_not_write(config: Path, tmp_path: Path) -> None:
+def test_an_outbox_directory_that_this_user_may_not_write(config: Path) -> None:
     if os.geteuid() == 0:
         if shutil.which("setpriv") is None:
             pytest.skip("setpriv (util-linux) is not installed, and root may write anywhere")
         prefix = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--bounding-set", "-all"]
-        for folder in (config.parent, *config.parent.parents):
-            if folder.stat().st_uid == 0 and str(folder).startswith("/tmp/"):
-                folder.chmod(0o755)
     else:
         prefix = []
-    forbidden = tmp_path / "forbidden"
-    forbidden.mkdir(mode=0o500)
-    result = run_with_outbox(forbidden / "outbox", config, *prefix)
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are for their owner alone
+        place = Path(folder)
+        place.chmod(0o755)
+        forbidden = place / "forbidden"
+        forbidden.mkdir(mode=0o500)
+        result = run_with_outbox(forbidden / "outbox", Path(shutil.copy(config, place)), *prefix)
     assert (result.returncode, "forbidden" in one_line(result)) == (77, True)
 
 
