@@ -1,4 +1,4 @@
-"""Before any test module imports OpenCV: the environment that the agent sets for it, as in a program of ours."""
+"""Before any test module: the environment that the agent sets for OpenCV, as in a program of ours, and signals."""
 
 import signal
 

@@ -23,7 +23,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from tools.fleet.mosquitto import is_serving
+from tools.fleet.ports import mosquitto_answers
 
 _PATHS = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/sbin"
 WITHIN_S = 20.0
@@ -150,7 +150,7 @@ class Mosquitto:
 
         def answers() -> bool:
             assert process.poll() is None, self.log.read_text()
-            return is_serving(self.port)
+            return mosquitto_answers(self.port)
 
         wait_for(answers, what="mosquitto")
 
@@ -175,10 +175,11 @@ class Mosquitto:
         """Give its exit status; None when it did not run."""
         if self._process is None:
             return None
-        process, self._process = self._process, None
-        process.send_signal(number)
-        process.send_signal(signal.SIGCONT)
-        return process.wait(WITHIN_S)
+        self._process.send_signal(number)
+        self._process.send_signal(signal.SIGCONT)
+        status = self._process.wait(WITHIN_S)
+        self._process = None
+        return status
 
     def __enter__(self) -> Self:
         self.start()

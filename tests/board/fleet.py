@@ -1,7 +1,6 @@
 """What a board meets in its fleet: an authority, the shipped broker, the enrolment server, and bundles made for it."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ from agent.seams import Frame
 from tests.integration.shipped_mosquitto import Client, ShippedMosquitto, TestAuthority
 from tests.real import free_port, wait_for
 from tools.fleet.enrol.__main__ import SERVER
+from tools.fleet.ports import listens
 
 SITE = "lab"
 SHARED = "/mnt/maskwatch"
@@ -112,11 +112,7 @@ class Fleet:
     def _serves(self) -> bool:
         assert self._server is not None
         assert self._server.poll() is None, self._log.read_text()
-        try:
-            socket.create_connection(("localhost", self._port), timeout=1).close()
-        except OSError:
-            return False
-        return True
+        return listens(self._port, "localhost")
 
 
 def write_clip(place: Path, *, fps: float = CLIP_FPS) -> None:

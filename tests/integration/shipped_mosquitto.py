@@ -20,7 +20,7 @@ from tools.debian.root import command
 from tools.debian.roots import BROKERS
 from tools.fleet.ca.authority import Role
 from tools.fleet.ca.store import Store
-from tools.fleet.mosquitto import is_serving
+from tools.fleet.ports import mosquitto_answers
 from tools.fleet.shipped import lay_out
 
 
@@ -93,7 +93,7 @@ class ShippedMosquitto(Mosquitto):
         assert self._process is not None
         self._process.send_signal(signal.SIGHUP)
         for _ in range(2):
-            wait_for(lambda: is_serving(self.port), what="an answer")
+            wait_for(lambda: mosquitto_answers(self.port), what="an answer")
 
 
 def debian_13(folder: Path, config: Path) -> str:

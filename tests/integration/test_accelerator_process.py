@@ -152,6 +152,7 @@ def workers() -> Callable[[], set[int]]:
 
 @pytest.fixture
 def runtime(tmp_path: Path, workers: Callable[[], set[int]]) -> Iterator[SafeRuntime]:
+    """Give a runtime whose process is one that `workers` tells of."""
     manifest, content = load_manifest("mask-64", ClassifierManifest)
     tpu = FakeEdgeTpu(tmp_path, model="mask-64")
     made = place(

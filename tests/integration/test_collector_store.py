@@ -18,7 +18,7 @@ from agent.errors import NotPermittedError, StorageError, UnavailableError, Usag
 from tests.collector_parts import WALL_MS, event, gap, payload, rejected, topic
 from tests.postgres import Postgres
 from tests.real import wait_for
-from tools.fleet.collector.messages import Birth, Event, Message, read
+from tools.fleet.collector.messages import Birth, Event, Message, Rejected, read
 from tools.fleet.collector.postgres import PostgresStore
 from tools.fleet.collector.sqlite import SqliteStore
 from tools.fleet.collector.store import REJECTED_MAX, Committed, Figures, Store, Stream, StreamKey
@@ -348,6 +348,11 @@ def test_whatever_arrives_can_be_committed(opened: Opened, places: list[tuple[in
     found = [read(topic(), spoilt(places)), read(name, spoilt(places)), read(topic(kind="status"), spoilt(places))]
 
     opened.commit(*(message for message in found if message is not None))
+
+    events = {(one.device, one.stream, one.sequence) for one in found if isinstance(one, Event)}
+    assert events <= set(opened.rows("SELECT device, stream, sequence FROM events"))
+    refused = {one.payload for one in found if isinstance(one, Rejected)}
+    assert refused <= {bytes(kept) for (kept,) in opened.rows("SELECT payload FROM rejected")}
 
 
 def test_two_instances_that_commit_at_the_same_time_agree_and_say_only_what_is_there(postgres: Postgres) -> None:

@@ -45,6 +45,7 @@ def test_a_folder_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
     board = NoticeBoard({"RUNTIME_DIRECTORY": str(tmp_path / "absent")})
     board.post({"backlog": 1}, NOW)
     board.take_down()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"at_ns": "x", "diagnosis": {}}'])

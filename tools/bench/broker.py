@@ -14,7 +14,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.clock import SystemClock
-from tools.fleet.mosquitto import is_serving
+from tools.fleet.ports import mosquitto_answers
 
 LIMIT_S = 30.0
 _POLL_S = 0.002
@@ -37,7 +37,7 @@ def mosquitto(folder: Path, *more: str) -> Iterator[int]:
     config.write_text("\n".join([f"listener {port} 127.0.0.1", "allow_anonymous true", *more, ""]))
     process = subprocess.Popen([program, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        await_until(lambda: is_serving(port), "mosquitto does not start")
+        await_until(lambda: mosquitto_answers(port), "mosquitto does not start")
         yield port
     finally:
         process.terminate()

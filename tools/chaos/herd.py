@@ -6,7 +6,6 @@ agent's own rule when to try (tools/chaos/herd_member.py). A table, and JSON wit
 
 import argparse
 import resource
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from tools.chaos.leftovers import Leftovers
 from tools.chaos.processes import CannotRunError, Child, free_port, need, wait_for
 from tools.fleet.ca import authority as ca
 from tools.fleet.ca.authority import Role
+from tools.fleet.ports import listens
 from tools.fleet.shipped import lay_out
 
 _AGENTS_A_PROCESS = 500  # a handshake costs Python 2 ms, and the measuring must not be what is measured
@@ -111,7 +111,7 @@ class ShippedBroker(Child):
     def start(self) -> None:
         """Start, and wait until it listens: the herd is counted from then on, and it is before us in the queue."""
         self.launch([self._program, "-c", self._config])
-        wait_for(lambda: _listens(self.port), "mosquitto")
+        wait_for(lambda: listens(self.port), "mosquitto")
 
     @property
     def cpu_s(self) -> float:
@@ -119,14 +119,6 @@ class ShippedBroker(Child):
         assert self.process is not None
         times = psutil.Process(self.process.pid).cpu_times()
         return float(times.user + times.system)
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 def fullest(instants_ns: Sequence[int], span_ns: int) -> int:

@@ -18,7 +18,7 @@ from agent.clock import SystemClock
 from tools.chaos.ledger import Ledger
 from tools.chaos.leftovers import Leftovers
 from tools.chaos.producer import Orders
-from tools.fleet.mosquitto import is_serving
+from tools.fleet.ports import mosquitto_answers
 
 _PATHS = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 _ROOT = Path(__file__).parents[2]
@@ -148,7 +148,7 @@ class Broker(Child):
         """Start, and wait until it answers."""
         self.launch([*self._prefix, self._program, "-c", self._config])
         if not self._prefix:
-            wait_for(lambda: is_serving(self.port, self.address), "mosquitto")
+            wait_for(lambda: mosquitto_answers(self.port, self.address), "mosquitto")
 
     def forget(self) -> None:
         """Take its disk away; to be called while it is down."""

@@ -22,6 +22,7 @@ from tools.debian import root
 from tools.debian.roots import BROKERS
 from tools.fleet.ca.authority import PROGRAMS, program_of
 from tools.fleet.ca.store import Store
+from tools.fleet.ports import listens
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "rabbitmq"
 SIZE = 3
@@ -217,7 +218,7 @@ class Cluster:
     def _wait(self, ports: Sequence[int], processes: Sequence["subprocess.Popen[bytes] | None"], what: str) -> None:
         end = time.monotonic() + _UP_S
         for port in ports:
-            while not _listens(port):
+            while not listens(port):
                 dead = any(process is None or process.poll() is not None for process in processes)
                 if dead or time.monotonic() > end:
                     how = "ended" if dead else f"did not come within {_UP_S:.0f} s"
@@ -239,11 +240,3 @@ def _free_ports(count: int) -> list[int]:
     for door in doors:
         door.close()
     return ports
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True

@@ -1,4 +1,4 @@
-"""When a broker that was just started counts as serving."""
+"""When a server that was just started counts as there."""
 
 import socket
 import threading
@@ -8,20 +8,22 @@ import pytest
 
 from tests.integration.shipped_mosquitto import ShippedMosquitto, TestAuthority
 from tests.real import Mosquitto, free_port
-from tools.fleet.mosquitto import is_serving
+from tools.fleet.ports import listens, mosquitto_answers
 
 
-def test_nobody_serves_on_a_closed_port() -> None:
-    assert not is_serving(free_port())
+def test_nobody_is_there_on_a_closed_port() -> None:
+    port = free_port()
+    assert (listens(port), mosquitto_answers(port)) == (False, False)
 
 
-def test_a_port_that_is_open_before_its_program_reads_from_it_does_not_count() -> None:
+def test_a_port_listens_before_its_program_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as door:
-        assert not is_serving(door.getsockname()[1])
+        port = door.getsockname()[1]
+        assert (listens(port), mosquitto_answers(port)) == (True, False)
 
 
 @pytest.mark.parametrize("reads", [0, 1, 64])
-def test_a_program_that_hangs_up_counts_whatever_it_has_read(reads: int) -> None:
+def test_one_that_hangs_up_has_answered_whatever_it_has_read(reads: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as door:
 
         def hang_up() -> None:
@@ -29,14 +31,14 @@ def test_a_program_that_hangs_up_counts_whatever_it_has_read(reads: int) -> None
             with link:
                 link.recv(reads)
 
-        thread = threading.Thread(target=hang_up)
+        thread = threading.Thread(target=hang_up, daemon=True)
         thread.start()
-        assert is_serving(door.getsockname()[1])
+        assert mosquitto_answers(door.getsockname()[1])
         thread.join()
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_a_broker_that_serves_may_be_stopped_at_once_and_ends_in_order(tmp_path: Path, tls: bool) -> None:
+def test_a_broker_that_answers_may_be_stopped_at_once_and_ends_in_order(tmp_path: Path, tls: bool) -> None:
     folder = tmp_path / "broker"
     broker = ShippedMosquitto(folder, TestAuthority(tmp_path / "ca")) if tls else Mosquitto(folder)
     saved = folder / "mosquitto.db"
